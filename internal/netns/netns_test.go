@@ -1,12 +1,12 @@
 package netns_test
 
 import (
-	"bulkhead/internal/netns"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
 )
 
@@ -80,7 +80,7 @@ func TestDoAndStartRunInsideAndLeaveTheCallerOutside(t *testing.T) {
 		t.Error("the caller was left inside")
 	}
 	var out strings.Builder
-	cmd := exec.Command("cat", "/proc/net/dev")
+	cmd := exec.CommandContext(t.Context(), "cat", "/proc/net/dev")
 	cmd.Stdout = &out
 	if err := ns.Start(cmd); err != nil {
 		t.Fatal(err)
