@@ -1,0 +1,135 @@
+package compartments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+
+	"bulkhead/internal/netns"
+)
+
+// SetDefault brings the Default compartment to what is declared of it, writing only what differs, and sweeps what a
+// predecessor left over there. It touches no address and no route without our mark, and no NIC that is not declared.
+// It carries on past items that fail and returns their errors joined.
+func (m *Manager) SetDefault(ctx context.Context, want Default) error {
+	h, err := m.def.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	s := setting{ctx: ctx, m: m, ns: m.def, h: h}
+	s.try(setSysctls(m.def, defaultSysctls()))
+	var nics []Link
+	for _, n := range want.NICs {
+		s.try(configureNIC(m.def, h, n))
+		nics = append(nics, Link{Name: n.Name, Addresses: n.Addresses})
+	}
+	s.addresses(nics)
+	for _, n := range nics {
+		s.try(bringUp(h, n.Name))
+	}
+	stale := s.routes(want.Routes)
+	s.removeRoutes(stale)
+	s.try(removeMarkedAddresses(ctx, m.def, h, want.NICs))
+	s.try(m.sweep(ctx, h))
+	return errors.Join(s.errs...)
+}
+
+func configureNIC(ns *netns.Namespace, h *netlink.Handle, want NIC) error {
+	link, err := find(h, want.Name)
+	if err != nil {
+		return err
+	}
+	if link == nil {
+		return fmt.Errorf("NIC %s: the Default compartment has no interface of this name", want.Name)
+	}
+	errs := []error{setSysctls(ns, nicSysctls(want.Name))}
+	if want.MTU != 0 && link.Attrs().MTU != want.MTU {
+		if err := h.LinkSetMTU(link, want.MTU); err != nil {
+			errs = append(errs, fmt.Errorf("NIC %s: set MTU %d: %w", want.Name, want.MTU, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeMarkedAddresses removes the addresses that we put on any interface and that are declared no longer.
+func removeMarkedAddresses(ctx context.Context, ns *netns.Namespace, h *netlink.Handle, nics []NIC) error {
+	have, err := listAddresses(ns)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, a := range have {
+		if a.proto != Protocol {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		link, err := h.LinkByIndex(a.index)
+		if err != nil {
+			continue // It went with its interface.
+		}
+		name := link.Attrs().Name
+		if slices.ContainsFunc(nics, func(n NIC) bool { return n.Name == name && slices.Contains(n.Addresses, a.prefix) }) {
+			continue
+		}
+		if err := deleteAddress(ns, a); err != nil {
+			errs = append(errs, fmt.Errorf("NIC %s: remove address %v: %w", name, a.prefix, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// doorEnd matches the names that the ends of compartments' veth pairs have at the doors.
+var doorEnd = regexp.MustCompile(`^bh(i[0-9]+|x[0-9a-f]{12})$`)
+
+// sweep removes what a predecessor that crashed left in the Default compartment: links under temporary names, and door
+// ends whose other end is in no compartment that stands.
+func (m *Manager) sweep(ctx context.Context, def *netlink.Handle) error {
+	standing, err := m.namespaceIDs(def)
+	if err != nil {
+		return fmt.Errorf("sweep the Default compartment: %w", err)
+	}
+	return m.removeEach(ctx, def, func(l netlink.Link) bool {
+		name := l.Attrs().Name
+		switch l.Type() {
+		case string(XFRM):
+			return isTemporary(name)
+		case string(Veth):
+			return doorEnd.MatchString(name) && !standing[l.Attrs().NetNsID]
+		}
+		return false
+	})
+}
+
+// namespaceIDs are the numbers by which the Default compartment knows the compartments that stand.
+func (m *Manager) namespaceIDs(def *netlink.Handle) (map[int]bool, error) {
+	names, err := m.Names()
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[int]bool, len(names))
+	for _, name := range names {
+		ns, err := m.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		id, err := def.GetNetNsIdByFd(ns.Fd())
+		if err := errors.Join(err, ns.Close()); err != nil {
+			return nil, fmt.Errorf("compartment %s: %w", name, err)
+		}
+		if id >= 0 {
+			ids[id] = true
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,246 @@
+package compartments
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/internal/netns"
+)
+
+// temporary begins the names that xfrm links have in the Default compartment until they are moved.
+const temporary = "bht"
+
+// ensureLink makes the link, or adopts one that stands and is the right one, and gives it its properties. It comes up
+// later.
+func (m *Manager) ensureLink(ns *netns.Namespace, h *netlink.Handle, want Link) error {
+	def, err := m.def.Netlink()
+	if err != nil {
+		return err
+	}
+	defer def.Close()
+	m.links.Lock()
+	defer m.links.Unlock()
+	have, err := find(h, want.Name)
+	if err != nil {
+		return err
+	}
+	if have != nil {
+		right, err := isRight(def, ns, have, want)
+		if err != nil {
+			return err
+		}
+		if !right {
+			if err := h.LinkDel(have); err != nil {
+				return fmt.Errorf("link %s: remove the %s that stands in its place: %w", want.Name, have.Type(), err)
+			}
+			have = nil
+		}
+	}
+	if have == nil {
+		if err := makeLink(def, ns, h, want); err != nil {
+			return fmt.Errorf("link %s: %w", want.Name, err)
+		}
+		if have, err = h.LinkByName(want.Name); err != nil {
+			return fmt.Errorf("link %s: find what was just made: %w", want.Name, err)
+		}
+	}
+	err = configure(h, have, want)
+	if want.Kind == Veth {
+		err = errors.Join(err, m.ensurePeer(def, want))
+	}
+	return err
+}
+
+// isRight tells whether a standing link can be adopted.
+func isRight(def *netlink.Handle, ns *netns.Namespace, have netlink.Link, want Link) (bool, error) {
+	if have.Type() != string(want.Kind) {
+		return false, nil
+	}
+	if x, ok := have.(*netlink.Xfrmi); ok {
+		return x.Ifid == want.IfID, nil
+	}
+	peer, err := find(def, want.Peer)
+	if err != nil || peer == nil || peer.Type() != string(Veth) {
+		return false, err
+	}
+	id, err := def.GetNetNsIdByFd(ns.Fd())
+	if err != nil {
+		return false, fmt.Errorf("link %s: find the namespace of its peer: %w", want.Name, err)
+	}
+	// Indexes are unique in a namespace only, hence both ends must name each other.
+	here, there := have.Attrs(), peer.Attrs()
+	return here.ParentIndex == there.Index && there.ParentIndex == here.Index && there.NetNsID == id, nil
+}
+
+func makeLink(def *netlink.Handle, ns *netns.Namespace, h *netlink.Handle, want Link) error {
+	if want.Kind == XFRM {
+		return makeXFRM(def, ns, h, want)
+	}
+	// The name at the door may be held by an end whose pair lost its use, or that another tenant gave up just now.
+	if old, err := find(def, want.Peer); err != nil {
+		return err
+	} else if old != nil {
+		if old.Type() != string(Veth) {
+			return fmt.Errorf("the Default compartment has a %s named %s already: rename it", old.Type(), want.Peer)
+		}
+		if err := def.LinkDel(old); err != nil {
+			return fmt.Errorf("remove the old %s from the Default compartment: %w", want.Peer, err)
+		}
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.Alias = want.Peer, want.MTU, want.Alias
+	pair := netlink.NewVeth(attrs)
+	pair.PeerName, pair.PeerNamespace = want.Name, netlink.NsFd(ns.Fd())
+	pair.PeerHardwareAddr, pair.PeerMTU = want.MAC, uint32(want.MTU)
+	if err := def.LinkAdd(pair); err != nil {
+		return fmt.Errorf("make veth pair with %s: %w", want.Peer, err)
+	}
+	return nil
+}
+
+// makeXFRM makes the link in the Default compartment, where SAs and policies stay, and moves it. It gets its name after
+// the move, because other tenants' links of the same name may be on their way too.
+func makeXFRM(def *netlink.Handle, ns *netns.Namespace, h *netlink.Handle, want Link) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.Alias = fmt.Sprintf("%s%x", temporary, want.IfID), want.Alias
+	if old, err := find(def, attrs.Name); err != nil {
+		return err
+	} else if old != nil {
+		if err := def.LinkDel(old); err != nil {
+			return fmt.Errorf("remove %s, left over in the Default compartment: %w", attrs.Name, err)
+		}
+	}
+	link := &netlink.Xfrmi{LinkAttrs: attrs, Ifid: want.IfID}
+	if err := def.LinkAdd(link); errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("if_id %#x is taken by another xfrm link: %w", want.IfID, err)
+	} else if errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("this kernel has no xfrm interfaces (CONFIG_XFRM_INTERFACE, module xfrm_interface): %w", err)
+	} else if err != nil {
+		return fmt.Errorf("make xfrm link with if_id %#x: %w", want.IfID, err)
+	}
+	if err := def.LinkSetNsFd(link, ns.Fd()); err != nil {
+		return errors.Join(fmt.Errorf("move xfrm link into the compartment: %w", err), def.LinkDel(link))
+	}
+	moved, err := h.LinkByName(attrs.Name)
+	if err != nil {
+		return fmt.Errorf("find xfrm link %s after its move: %w", attrs.Name, err)
+	}
+	if err := h.LinkSetName(moved, want.Name); err != nil {
+		return errors.Join(fmt.Errorf("rename xfrm link: %w", err), h.LinkDel(moved))
+	}
+	return nil
+}
+
+// configure gives the end in the compartment what it lacks.
+func configure(h *netlink.Handle, have netlink.Link, want Link) error {
+	var errs []error
+	try := func(what string, differs bool, set func() error) {
+		if !differs {
+			return
+		}
+		if err := set(); err != nil {
+			errs = append(errs, fmt.Errorf("link %s: set %s: %w", want.Name, what, err))
+		}
+	}
+	a := have.Attrs()
+	try("MTU", want.MTU != 0 && a.MTU != want.MTU, func() error { return h.LinkSetMTU(have, want.MTU) })
+	try("MAC", want.MAC != nil && !bytes.Equal(a.HardwareAddr, want.MAC), func() error {
+		return h.LinkSetHardwareAddr(have, want.MAC)
+	})
+	noARP := a.RawFlags&unix.IFF_NOARP != 0
+	try("NOARP", want.Kind == Veth && want.NoARP && !noARP, func() error { return h.LinkSetARPOff(have) })
+	try("ARP", want.Kind == Veth && !want.NoARP && noARP, func() error { return h.LinkSetARPOn(have) })
+	try("alias", a.Alias != want.Alias, func() error { return h.LinkSetAlias(have, want.Alias) })
+	return errors.Join(errs...)
+}
+
+// ensurePeer keeps the end at the door: up, as large as the other end, and without addresses of its own.
+func (m *Manager) ensurePeer(def *netlink.Handle, want Link) error {
+	peer, err := def.LinkByName(want.Peer)
+	if err != nil {
+		return fmt.Errorf("link %s: find its peer %s in the Default compartment: %w", want.Name, want.Peer, err)
+	}
+	end := Link{Name: want.Peer, Kind: Veth, MTU: want.MTU, Alias: want.Alias}
+	errs := []error{configure(def, peer, end), setSysctls(m.def, peerSysctls(want.Peer))}
+	return errors.Join(append(errs, bringUp(def, want.Peer))...)
+}
+
+// releaseIfIDs removes the xfrm links that hold an if_id which is declared for a link of another name: one that was
+// renamed, two that swapped, or one that a predecessor left on its way. The kernel gives no if_id twice.
+func (m *Manager) releaseIfIDs(ctx context.Context, h *netlink.Handle, want []Link) error {
+	return m.removeEach(ctx, h, func(l netlink.Link) bool {
+		x, ok := l.(*netlink.Xfrmi)
+		return ok && slices.ContainsFunc(want, func(w Link) bool { return w.IfID == x.Ifid && w.Name != x.Name })
+	})
+}
+
+// removeUndeclared removes veth and xfrm links that nobody declares, the temporary names of a predecessor that crashed
+// among them.
+func (m *Manager) removeUndeclared(ctx context.Context, h *netlink.Handle, want []Link) error {
+	return m.removeEach(ctx, h, func(l netlink.Link) bool {
+		declared := slices.ContainsFunc(want, func(w Link) bool { return w.Name == l.Attrs().Name })
+		return !declared && (l.Type() == string(Veth) || l.Type() == string(XFRM))
+	})
+}
+
+// removeLinks removes every link of a compartment that can be removed.
+func (m *Manager) removeLinks(ctx context.Context, ns *netns.Namespace) error {
+	h, err := ns.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return m.removeEach(ctx, h, func(l netlink.Link) bool {
+		// Devices without a kind are loopback and hardware.
+		return l.Attrs().Flags&net.FlagLoopback == 0 && l.Type() != "device"
+	})
+}
+
+// removeEach removes the links that match. Deleting a link waits until nothing in the kernel holds it any more.
+func (m *Manager) removeEach(ctx context.Context, h *netlink.Handle, match func(netlink.Link) bool) error {
+	m.links.Lock()
+	defer m.links.Unlock()
+	links, err := dump(h.LinkList)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	var errs []error
+	for _, l := range links {
+		if !match(l) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := h.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("link %s: remove: %w", l.Attrs().Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isTemporary tells whether a name is one that only links on their way have.
+func isTemporary(name string) bool { return strings.HasPrefix(name, temporary) }
+
+func isUp(l netlink.Link) bool { return l.Attrs().Flags&net.FlagUp != 0 }
+
+// find returns the link of this name, or nil.
+func find(h *netlink.Handle, name string) (netlink.Link, error) {
+	link, err := h.LinkByName(name)
+	var none netlink.LinkNotFoundError
+	if errors.As(err, &none) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find link %s: %w", name, err)
+	}
+	return link, nil
+}
