@@ -1,0 +1,83 @@
+package dataplane
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// table is a map in the kernel and a copy of it by tenant, so that a change to one tenant costs nothing for the others.
+// Entries of the gateway itself have tenant 0. Dataplane.mu must be held.
+type table[K, V comparable] struct {
+	kernel *ebpf.Map
+	what   string
+	have   map[uint32]map[K]V
+}
+
+func readTable[K, V comparable](m *ebpf.Map, what string, tenant func(K, V) uint32) (*table[K, V], error) {
+	t := &table[K, V]{kernel: m, what: what, have: make(map[uint32]map[K]V)}
+	err := each(m, func(k K, v V) { t.remember(tenant(k, v), k, v) })
+	return t, err
+}
+
+func (t *table[K, V]) remember(tenant uint32, k K, v V) {
+	if t.have[tenant] == nil {
+		t.have[tenant] = make(map[K]V)
+	}
+	t.have[tenant][k] = v
+}
+
+// add writes the entries of want that differ from what the kernel has for the tenant.
+func (t *table[K, V]) add(tenant uint32, want map[K]V) error {
+	var errs []error
+	for k, v := range want {
+		if old, ok := t.have[tenant][k]; ok && old == v {
+			continue
+		}
+		if err := t.kernel.Put(k, v); err != nil {
+			errs = append(errs, fmt.Errorf("write %s %v: %w", t.what, k, err))
+			continue
+		}
+		t.remember(tenant, k, v)
+	}
+	return few(errs)
+}
+
+// prune deletes the tenant's entries that want does not have.
+func (t *table[K, V]) prune(tenant uint32, want map[K]V) error {
+	var errs []error
+	for k := range t.have[tenant] {
+		if _, ok := want[k]; ok {
+			continue
+		}
+		if err := t.kernel.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("delete %s %v: %w", t.what, k, err))
+			continue
+		}
+		delete(t.have[tenant], k)
+	}
+	if len(t.have[tenant]) == 0 {
+		delete(t.have, tenant)
+	}
+	return few(errs)
+}
+
+// taken is the other tenant that has the key.
+func (t *table[K, V]) taken(tenant uint32, k K) (uint32, bool) {
+	for other, entries := range t.have {
+		if _, ok := entries[k]; ok && other != tenant {
+			return other, true
+		}
+	}
+	return 0, false
+}
+
+// few joins errors, of which a full map can make a million.
+func few(errs []error) error {
+	const enough = 5
+	if len(errs) > enough {
+		errs = append(errs[:enough:enough], fmt.Errorf("and %d more of the kind", len(errs)-enough))
+	}
+	return errors.Join(errs...)
+}
