@@ -1,0 +1,223 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// gatewayDoc is a Gateway with its places.
+type gatewayDoc struct {
+	*Gateway
+	doc *document
+}
+
+// tenantDoc is a Tenant with its places.
+type tenantDoc struct {
+	*Tenant
+	doc *document
+}
+
+// bad notes a problem of the value at a path below spec.
+func (t tenantDoc) bad(p *path, format string, args ...any) { t.doc.bad(p, format, args...) }
+
+// checker holds decoded objects against each other. A value that did not decode is zero here and passed over, so that
+// one mistake gives one message.
+type checker struct {
+	gateways []gatewayDoc
+	tenants  []tenantDoc
+	// gateway is the first of gateways, nil if there is none.
+	gateway *gatewayDoc
+
+	names        claims[string] // of tenants, in lower case
+	rdids        claims[string]
+	vsids        claims[uint32]
+	tunnels      claims[string] // source address, destination or identity
+	identities   claims[string] // of certificates
+	users        claims[string] // EAP and remote access user names, in lower case
+	patterns     claims[string]
+	natAddresses map[string][]natClaim
+	parents      claims[string] // parent NIC and VLAN of forwarding interfaces
+}
+
+// run fills in defaults and checks everything.
+func (c *checker) run() {
+	slices.SortStableFunc(c.tenants, func(a, b tenantDoc) int { return cmp.Compare(a.Name, b.Name) })
+	c.natAddresses = map[string][]natClaim{}
+	for i := range c.gateways {
+		c.checkGateway(c.gateways[i])
+	}
+	var g *Gateway
+	if len(c.gateways) > 0 {
+		c.gateway = &c.gateways[0]
+		g = c.gateway.Gateway
+	}
+	for _, t := range c.tenants {
+		t.setDefaults(g)
+		c.checkTenant(t)
+	}
+	c.allocateNAT()
+}
+
+func (c *checker) checkTenant(t tenantDoc) {
+	c.checkTenantName(t)
+	c.claimRoutingDomain(t)
+	c.checkVirtualSubnets(t)
+	c.checkInternalInterfaces(t)
+	c.checkForwardingInterfaces(t)
+	c.checkLookupRecords(t)
+	c.checkCustomerRoutes(t)
+	c.checkRoutes(t)
+	c.checkDNS(t)
+	c.checkSiteToSite(t)
+	c.checkInterfaceNames(t)
+	c.checkFilters(t)
+	c.checkRemoteAccess(t)
+	c.checkBGP(t)
+	c.checkNAT(t)
+}
+
+// claims remembers who took what may be taken once.
+type claims[K comparable] map[K]claim
+
+type claim struct {
+	doc *document
+	p   *path
+}
+
+// take claims the key for the value at p, or gives the place that has it already.
+func (c *claims[K]) take(key K, doc *document, p *path) (taken string, ok bool) {
+	if *c == nil {
+		*c = claims[K]{}
+	}
+	if first, is := (*c)[key]; is {
+		return first.doc.place(first.p), false
+	}
+	(*c)[key] = claim{doc, p}
+	return "", true
+}
+
+// nameChars are what names of tenants and interfaces consist of.
+const nameChars = letters + digits + "._-"
+
+// checkName refuses what cannot be the name of a namespace or an interface.
+func checkName(s string, most int) error {
+	if s == "" || len(s) > most || strings.Trim(s, nameChars) != "" || strings.ContainsRune("._-", rune(s[0])) {
+		return fmt.Errorf("%q is not a name; want 1 to %d of A-Z a-z 0-9 . _ -, starting with a letter or digit",
+			shorten(s), most)
+	}
+	return nil
+}
+
+func (c *checker) checkTenantName(t tenantDoc) {
+	p := (*path)(nil).key("metadata").key("name")
+	if t.Name == "" {
+		return
+	}
+	if err := checkName(t.Name, 63); err != nil {
+		t.bad(p, "%v", err)
+		return
+	}
+	if strings.EqualFold(t.Name, "default") {
+		t.bad(p, "%q is the compartment that joins the tenants' ones; want another name", t.Name)
+		return
+	}
+	if taken, ok := c.names.take(strings.ToLower(t.Name), t.doc, p); !ok {
+		t.bad(p, "the name is taken by %s; want one of its own, upper and lower case being the same", taken)
+	}
+}
+
+func (c *checker) claimRoutingDomain(t tenantDoc) {
+	id := t.RoutingDomainID.String()
+	if t.RoutingDomainID == [16]byte{} {
+		return
+	}
+	p := at("routingDomainId")
+	if taken, ok := c.rdids.take(id, t.doc, p); !ok {
+		t.bad(p, "the routing domain is taken by %s; want one of its own", taken)
+	}
+}
+
+// reserved are interface names that Linux makes by itself in a namespace or that the gateway uses in every compartment.
+var reserved = []string{
+	"lo", "ext", "ras", "all", "default", "tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0",
+	"ip6_vti0",
+}
+
+// checkInterfaceName refuses what cannot name an interface of a compartment.
+func checkInterfaceName(s string) error {
+	if err := checkName(s, 15); err != nil {
+		return err
+	}
+	if slices.Contains(reserved, s) || isOwnLink(s) {
+		return fmt.Errorf("%q is a name that Linux or the gateway uses itself; want another", s)
+	}
+	return nil
+}
+
+// isOwnLink tells whether a name is one of those that the gateway gives to the Default compartment's ends of links.
+func isOwnLink(s string) bool {
+	return strings.HasPrefix(s, "bhi") || strings.HasPrefix(s, "bhx")
+}
+
+// checkInterfaceNames holds all interfaces of a tenant to one space of names.
+func (c *checker) checkInterfaceNames(t tenantDoc) {
+	var names claims[string]
+	check := func(name string, p *path) {
+		if name == "" {
+			return
+		}
+		if err := checkInterfaceName(name); err != nil {
+			t.bad(p, "%v", err)
+		} else if taken, ok := names.take(name, t.doc, p); !ok {
+			t.bad(p, "the name %q is taken by %s; want one of its own", name, taken)
+		}
+	}
+	for i, in := range t.InternalInterfaces {
+		check(in.Name, at("internalInterfaces", i, "name"))
+	}
+	for i, f := range t.ForwardingInterfaces {
+		check(f.Name, at("forwardingInterfaces", i, "name"))
+	}
+	for i, s := range t.SiteToSite {
+		check(s.Name, at("siteToSite", i, "name"))
+	}
+}
+
+// interfaces lists the names of the tenant's interfaces, for finding and for messages.
+func (t *Tenant) interfaces() []string {
+	var names []string
+	for _, in := range t.InternalInterfaces {
+		names = append(names, in.Name)
+	}
+	for _, f := range t.ForwardingInterfaces {
+		names = append(names, f.Name)
+	}
+	for _, s := range t.SiteToSite {
+		names = append(names, s.Name)
+	}
+	if t.RemoteAccess != nil {
+		names = append(names, "ras")
+	}
+	return names
+}
+
+// checkInterface notes a problem unless the name is that of one of the tenant's interfaces.
+func (t tenantDoc) checkInterface(name string, p *path, among []string) {
+	if name == "" || slices.Contains(among, name) {
+		return
+	}
+	if near := nearest(name, among); near != "" {
+		t.bad(p, "the tenant has no interface %q for this; did you mean %q?", shorten(name), near)
+		return
+	}
+	t.bad(p, "the tenant has no interface %q for this; it has: %s", shorten(name), orNone(among))
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,248 @@
+package configs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"net/netip"
+)
+
+func (c *checker) checkGateway(g gatewayDoc) {
+	if g.Name != "" {
+		if err := checkName(g.Name, 63); err != nil {
+			g.doc.bad((*path)(nil).key("metadata").key("name"), "%v", err)
+		}
+	}
+	g.checkNICs()
+	g.checkBackend()
+	g.checkExternal()
+	g.checkPool()
+	g.checkIKE()
+	for i, s := range g.RADIUS.Upstream {
+		for _, other := range g.RADIUS.Upstream[:i] {
+			if s.Address == other.Address && s.Address.IsValid() {
+				g.doc.bad(at("radius", "upstream", i, "address"), "stands twice; keep one")
+			}
+		}
+	}
+}
+
+func (g gatewayDoc) checkNICs() {
+	nics := map[string]int{}
+	check := func(name, section string) {
+		if name == "" {
+			return
+		}
+		p := at(section, "interface")
+		if err := checkName(name, 15); err != nil {
+			g.doc.bad(p, "%v", err)
+		} else if name == "lo" || isOwnLink(name) {
+			g.doc.bad(p, "%q is not a NIC; want the Linux name of one", name)
+		}
+		if nics[name]++; nics[name] == 3 {
+			g.doc.bad(p, "backend, external and management are all %s; any two of them may be one NIC, not all", name)
+		}
+	}
+	check(g.Backend.Interface, "backend")
+	check(g.External.Interface, "external")
+	if g.Management != nil {
+		check(g.Management.Interface, "management")
+	}
+}
+
+func (g gatewayDoc) checkBackend() {
+	var seen claims[netip.Addr]
+	for i, a := range g.Backend.ProviderAddresses {
+		p := at("backend", "providerAddresses", i, "address")
+		if !g.checkHostAddress(a.Address, p) {
+			continue
+		}
+		if taken, ok := seen.take(a.Address.Addr(), g.doc, p); !ok {
+			g.doc.bad(p, "the provider address is that of %s; keep one", taken)
+		}
+	}
+	var routes claims[netip.Prefix]
+	for i, r := range g.Backend.ProviderRoutes {
+		p := at("backend", "providerRoutes", i)
+		if !r.Destination.IsValid() || !r.NextHop.IsValid() {
+			continue
+		}
+		if taken, ok := routes.take(r.Destination, g.doc, p.key("destination")); !ok {
+			g.doc.bad(p.key("destination"), "the destination is that of %s; keep one", taken)
+		}
+		if r.Destination.Addr().Is4() != r.NextHop.Is4() {
+			g.doc.bad(p.key("nextHop"), "%s is not of the destination's address family; want one that is", r.NextHop)
+		} else if !g.onLink(r.NextHop, providerPrefixes(g.Gateway)) {
+			g.doc.bad(p.key("nextHop"), "%s is in no subnet of the provider addresses; want a router in one", r.NextHop)
+		}
+	}
+}
+
+func providerPrefixes(g *Gateway) []netip.Prefix {
+	out := make([]netip.Prefix, len(g.Backend.ProviderAddresses))
+	for i, a := range g.Backend.ProviderAddresses {
+		out[i] = a.Address
+	}
+	return out
+}
+
+func externalPrefixes(g *Gateway) []netip.Prefix {
+	out := make([]netip.Prefix, len(g.External.Addresses))
+	for i, a := range g.External.Addresses {
+		out[i] = a.Address
+	}
+	return out
+}
+
+// onLink tells whether a router can be reached in one of the subnets, or whether that cannot be told since one of them
+// did not decode.
+func (g gatewayDoc) onLink(router netip.Addr, subnets []netip.Prefix) bool {
+	for _, s := range subnets {
+		if !s.IsValid() || s.Contains(router) && s.Addr() != router {
+			return true
+		}
+	}
+	return false
+}
+
+// checkHostAddress refuses addresses that no machine can have in their subnet.
+func (g gatewayDoc) checkHostAddress(a netip.Prefix, p *path) bool {
+	if !a.IsValid() {
+		return false
+	}
+	if isEdge(a.Addr(), a) {
+		g.doc.bad(p, "%s is the network or broadcast address of %s; want a host's address", a.Addr(), a.Masked())
+		return false
+	}
+	return true
+}
+
+// isEdge tells whether an address is the network or broadcast address of its subnet. Subnets of one or two addresses
+// have neither (RFC 3021), and IPv6 has no broadcast.
+func isEdge(a netip.Addr, subnet netip.Prefix) bool {
+	if a.BitLen()-subnet.Bits() < 2 {
+		return false
+	}
+	return a == subnet.Masked().Addr() || a.Is4() && a == lastOf(subnet)
+}
+
+func (g gatewayDoc) checkExternal() {
+	var seen claims[netip.Addr]
+	for i, a := range g.Backend.ProviderAddresses {
+		if a.Address.IsValid() {
+			seen.take(a.Address.Addr(), g.doc, at("backend", "providerAddresses", i, "address"))
+		}
+	}
+	for i, a := range g.External.Addresses {
+		p := at("external", "addresses", i, "address")
+		if !g.checkHostAddress(a.Address, p) {
+			continue
+		}
+		if taken, ok := seen.take(a.Address.Addr(), g.doc, p); !ok {
+			g.doc.bad(p, "the address is that of %s; want one of its own", taken)
+		}
+	}
+	for i, r := range g.External.DefaultGateways {
+		p := at("external", "defaultGateways", i)
+		if r.IsValid() && !g.onLink(r, externalPrefixes(g.Gateway)) {
+			g.doc.bad(p, "%s is in no subnet of the external addresses, or is the gateway's own; want a router in one", r)
+		}
+		for _, other := range g.External.DefaultGateways[:i] {
+			if r.IsValid() && r == other {
+				g.doc.bad(p, "stands twice; keep one")
+			}
+		}
+	}
+}
+
+// checkPool keeps what belongs to the gateway or to its neighbours out of the tenants' addresses.
+func (g gatewayDoc) checkPool() {
+	for i, r := range g.External.NATAddresses {
+		p := at("external", "natAddresses", i)
+		for j, other := range g.External.NATAddresses[:i] {
+			if r.Overlaps(other) {
+				g.doc.bad(p, "overlaps %s; want each address once", g.doc.place(at("external", "natAddresses", j)))
+			}
+		}
+		for j, a := range g.External.Addresses {
+			if a.Address.IsValid() && r.Contains(a.Address.Addr()) {
+				g.doc.bad(p, "holds %s, the gateway's own by %s; leave it out", a.Address.Addr(),
+					g.doc.place(at("external", "addresses", j, "address")))
+			}
+			if edge, ok := edgeIn(r, a.Address); ok {
+				g.doc.bad(p, "holds %s, the network or broadcast address of %s; leave it out", edge, a.Address.Masked())
+			}
+		}
+		for _, router := range g.External.DefaultGateways {
+			if r.Contains(router) {
+				g.doc.bad(p, "holds %s, a default gateway; leave it out", router)
+			}
+		}
+	}
+}
+
+// edgeIn finds the network or broadcast address of a subnet in a range.
+func edgeIn(r AddressRange, subnet netip.Prefix) (netip.Addr, bool) {
+	if !subnet.IsValid() {
+		return netip.Addr{}, false
+	}
+	for _, a := range []netip.Addr{subnet.Masked().Addr(), lastOf(subnet)} {
+		if r.Contains(a) && isEdge(a, subnet) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (g gatewayDoc) checkIKE() {
+	g.doc.checkPolicy(g.IKE.IKEPolicy, at("ike"))
+	ike := g.IKE
+	if len(ike.Certificate) > 0 && ike.PrivateKey.IsZero() && !g.doc.has(at("ike", "privateKey")) {
+		g.doc.bad(at("ike", "certificate"), "has no private key; want privateKey besides it")
+	}
+	if !ike.PrivateKey.IsZero() && !g.doc.has(at("ike", "certificate")) {
+		g.doc.bad(at("ike", "privateKey"), "has no certificate; want certificate besides it")
+	}
+	if !ike.PrivateKey.IsZero() && len(ike.Certificate) > 0 {
+		// The error of the library could hold a piece of the key, so it is not passed on.
+		if _, err := tls.X509KeyPair(toPEM(ike.Certificate), ike.PrivateKey.Reveal()); err != nil {
+			g.doc.bad(at("ike", "privateKey"), "is not the private key of ike.certificate in PEM; want that one")
+		}
+	}
+	for i, ca := range ike.CertificateAuthorities {
+		if len(ca) > 0 && !ca[0].IsCA {
+			g.doc.bad(at("ike", "certificateAuthorities", i), "the certificate %q is not an authority's; want one with "+
+				"basic constraints CA", ca[0].Subject)
+		}
+	}
+}
+
+func toPEM(chain []*x509.Certificate) []byte {
+	var out []byte
+	for _, cert := range chain {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return out
+}
+
+// checkPolicy refuses proposals that charon would refuse. Those that were inherited are at no path of this document and
+// known to be good.
+func (d *document) checkPolicy(policy IKEPolicy, p *path) {
+	if d.has(p.key("proposals")) {
+		d.checkProposals(policy.Proposals, p.key("proposals"), checkIKEProposal)
+	}
+	if d.has(p.key("espProposals")) {
+		d.checkProposals(policy.ESPProposals, p.key("espProposals"), checkESPProposal)
+	}
+}
+
+func (d *document) checkProposals(proposals []string, p *path, check func(string) error) {
+	for i, s := range proposals {
+		if s == "" {
+			continue
+		}
+		if err := check(s); err != nil {
+			d.bad(p.item(i), "%q %v", shorten(s), err)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+func (c *checker) checkVirtualSubnets(t tenantDoc) {
+	for i, s := range t.VirtualSubnets {
+		p := at("virtualSubnets", i)
+		if s.VSID != 0 {
+			if taken, ok := c.vsids.take(s.VSID, t.doc, p.key("vsid")); !ok {
+				t.bad(p.key("vsid"), "VSID %d is taken by %s; want one of its own", s.VSID, taken)
+			}
+		}
+		if !s.Prefix.IsValid() {
+			continue
+		}
+		if err := checkSubnet(s.Prefix); err != nil {
+			t.bad(p.key("prefix"), "%s %v", s.Prefix, err)
+		}
+		for j, other := range t.VirtualSubnets[:i] {
+			where := t.doc.place(at("virtualSubnets", j, "prefix"))
+			switch {
+			case !other.Prefix.IsValid():
+			case s.Prefix.Overlaps(other.Prefix):
+				t.bad(p.key("prefix"), "%s overlaps %s of %s; want subnets apart from each other", s.Prefix, other.Prefix, where)
+			case j == 0 && s.Prefix.Addr().Is4() != other.Prefix.Addr().Is4():
+				t.bad(p.key("prefix"), "%s is not of the address family of %s; want IPv4 or IPv6 in all subnets of a tenant",
+					s.Prefix, where)
+			}
+		}
+	}
+}
+
+// checkSubnet refuses prefixes that cannot be a subnet with a default gateway and machines.
+func checkSubnet(p netip.Prefix) error {
+	a := p.Addr()
+	if a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is4() && a.As4()[0] == 0 {
+		return fmt.Errorf("is not for machines on a network; want private or public unicast addresses")
+	}
+	if most := a.BitLen() - 2; p.Bits() > most {
+		return fmt.Errorf("has no room for a default gateway and a machine; want a length up to /%d", most)
+	}
+	return nil
+}
+
+// checkMember refuses an address that no machine can have in the virtual subnet.
+func checkMember(a netip.Addr, s VirtualSubnet) error {
+	switch {
+	case !s.Prefix.Contains(a):
+		return fmt.Errorf("%s is not in %s of VSID %d; want an address in it", a, s.Prefix, s.VSID)
+	case a == s.DefaultGateway():
+		return fmt.Errorf("%s is the default gateway of VSID %d, which lives on the hosts; want another address", a, s.VSID)
+	case isEdge(a, s.Prefix):
+		return fmt.Errorf("%s is the network or broadcast address of %s; want another address", a, s.Prefix)
+	}
+	return nil
+}
+
+// subnet finds a declared virtual subnet, noting a problem if there is none. It is not ok either if its prefix did not
+// decode.
+func (t tenantDoc) subnet(vsid uint32, p *path) (VirtualSubnet, bool) {
+	if vsid == 0 {
+		return VirtualSubnet{}, false
+	}
+	s, ok := t.Subnet(vsid)
+	if !ok {
+		var known []string
+		for _, s := range t.VirtualSubnets {
+			known = append(known, fmt.Sprint(s.VSID))
+		}
+		t.bad(p, "VSID %d is none of the tenant's virtual subnets; it has: %s", vsid, orNone(known))
+	}
+	return s, ok && s.Prefix.IsValid()
+}
+
+func (c *checker) checkInternalInterfaces(t tenantDoc) {
+	var vsids claims[uint32]
+	var addresses claims[netip.Addr]
+	for i, in := range t.InternalInterfaces {
+		p := at("internalInterfaces", i)
+		if in.VSID != 0 {
+			if taken, ok := vsids.take(in.VSID, t.doc, p.key("vsid")); !ok {
+				t.bad(p.key("vsid"), "VSID %d has an internal interface already, %s; want one for each", in.VSID, taken)
+			}
+		}
+		s, ok := t.subnet(in.VSID, p.key("vsid"))
+		for j, a := range in.Addresses {
+			where := p.key("addresses").item(j)
+			if !a.IsValid() {
+				continue
+			}
+			if taken, ok := addresses.take(a.Addr(), t.doc, where); !ok {
+				t.bad(where, "%s is taken by %s; want each address once", a.Addr(), taken)
+			}
+			if !ok {
+				continue
+			}
+			if err := checkMember(a.Addr(), s); err != nil {
+				t.bad(where, "%v", err)
+			} else if a.Bits() != s.Prefix.Bits() {
+				t.bad(where, "%s has another length than VSID %d; want %s/%d", a, s.VSID, a.Addr(), s.Prefix.Bits())
+			}
+		}
+	}
+	c.requireInternal(t)
+}
+
+// requireInternal holds everything that needs an address of the compartment in the virtual network to having one.
+func (c *checker) requireInternal(t tenantDoc) {
+	if len(t.InternalInterfaces) > 0 || t.doc.has(at("internalInterfaces", 0)) {
+		return
+	}
+	for _, user := range []struct {
+		key  string
+		uses bool
+	}{{"siteToSite", len(t.SiteToSite) > 0}, {"bgp", t.BGP != nil}, {"nat", t.NAT != nil}} {
+		if user.uses {
+			t.bad(at(user.key), "needs an interface in the virtual network; want at least one of internalInterfaces")
+		}
+	}
+}
+
+func (c *checker) checkLookupRecords(t tenantDoc) {
+	var cas claims[netip.Addr]
+	var macs claims[string]
+	for i, in := range t.InternalInterfaces {
+		for j, a := range in.Addresses {
+			if a.IsValid() {
+				cas.take(a.Addr(), t.doc, at("internalInterfaces", i, "addresses", j))
+			}
+		}
+	}
+	for i, r := range t.LookupRecords {
+		p := at("lookupRecords", i)
+		c.checkRecordAddress(t, r, p, &cas)
+		if r.MACAddress != nil {
+			if taken, ok := macs.take(string(r.MACAddress), t.doc, p.key("macAddress")); !ok {
+				t.bad(p.key("macAddress"), "%s is taken by %s; want each MAC address once in a routing domain",
+					r.MACAddress, taken)
+			}
+		}
+		c.checkProviderAddress(t, r.ProviderAddress, p.key("providerAddress"))
+	}
+	for i, in := range t.InternalInterfaces {
+		// A tenant's interfaces may share a MAC address, being in different virtual subnets.
+		if taken, is := macs[string(in.MACAddress)]; is && in.MACAddress != nil {
+			t.bad(at("internalInterfaces", i, "macAddress"), "%s is that of %s; want one of the gateway's own",
+				net.HardwareAddr(in.MACAddress), taken.doc.place(taken.p))
+		}
+	}
+}
+
+func (c *checker) checkRecordAddress(t tenantDoc, r LookupRecord, p *path, cas *claims[netip.Addr]) {
+	s, ok := t.subnet(r.VSID, p.key("vsid"))
+	p = p.key("customerAddress")
+	if !r.CustomerAddress.IsValid() {
+		return
+	}
+	if ok {
+		if err := checkMember(r.CustomerAddress, s); err != nil {
+			t.bad(p, "%v", err)
+		}
+	}
+	if taken, ok := cas.take(r.CustomerAddress, t.doc, p); !ok {
+		t.bad(p, "%s is taken by %s; want each customer address once in a routing domain", r.CustomerAddress, taken)
+	}
+}
+
+// checkProviderAddress refuses a VM on the gateway itself and a place that NVGRE cannot reach from it.
+func (c *checker) checkProviderAddress(t tenantDoc, a netip.Addr, p *path) {
+	if c.gateway == nil || !a.IsValid() {
+		return
+	}
+	sameFamily := false
+	for i, own := range c.gateway.ProviderAddresses() {
+		if own == a {
+			t.bad(p, "%s is the gateway's own by %s; want that of the VM's host", a,
+				c.gateway.doc.place(at("backend", "providerAddresses", i, "address")))
+		}
+		sameFamily = sameFamily || !own.IsValid() || own.Is4() == a.Is4()
+	}
+	if !sameFamily && len(c.gateway.Backend.ProviderAddresses) > 0 {
+		t.bad(p, "%s is of an address family that the gateway has no provider address of; want one of the other", a)
+	}
+}
+
+func (c *checker) checkForwardingInterfaces(t tenantDoc) {
+	for i, f := range t.ForwardingInterfaces {
+		p := at("forwardingInterfaces", i)
+		if f.Parent != "" {
+			if err := checkName(f.Parent, 15); err != nil {
+				t.bad(p.key("parent"), "%v", err)
+			}
+			key := fmt.Sprintf("%s.%d", f.Parent, f.VLAN)
+			if taken, ok := c.parents.take(key, t.doc, p.key("parent")); !ok {
+				t.bad(p.key("parent"), "VLAN %d of %s is taken by %s; want one of its own", f.VLAN, f.Parent, taken)
+			}
+		}
+		for j, a := range f.Addresses {
+			where := p.key("addresses").item(j)
+			if !a.IsValid() {
+				continue
+			}
+			if isEdge(a.Addr(), a) {
+				t.bad(where, "%s is the network or broadcast address of %s; want a host's address", a.Addr(), a.Masked())
+			}
+			for k, s := range t.VirtualSubnets {
+				if s.Prefix.IsValid() && s.Prefix.Overlaps(a.Masked()) {
+					t.bad(where, "%s overlaps %s; want a subnet apart from the virtual ones", a.Masked(),
+						t.doc.place(at("virtualSubnets", k, "prefix")))
+				}
+			}
+		}
+	}
+}
+
+func (c *checker) checkDNS(t tenantDoc) {
+	if t.DNS == nil {
+		return
+	}
+	for i, domain := range t.DNS.SearchDomains {
+		if domain != "" && !isHostName(domain) {
+			t.bad(at("dns", "searchDomains", i), "%q is not a domain name; want one such as %s.example", shorten(domain),
+				strings.ToLower(t.Name))
+		}
+	}
+}

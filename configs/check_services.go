@@ -1,0 +1,163 @@
+package configs
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+func (c *checker) checkFilters(t tenantDoc) {
+	var seen claims[string]
+	for i, f := range t.Filters {
+		p := at("filters", i)
+		t.checkInterface(f.Interface, p.key("interface"), t.interfaces())
+		if f.Interface == "" || f.Direction == "" {
+			continue
+		}
+		if taken, ok := seen.take(f.Interface+" "+string(f.Direction), t.doc, p); !ok {
+			t.bad(p, "%s has an %s filter already, %s; want one list for each direction", f.Interface, f.Direction, taken)
+		}
+	}
+}
+
+func (c *checker) checkRemoteAccess(t tenantDoc) {
+	ra := t.RemoteAccess
+	if ra == nil {
+		return
+	}
+	p := at("remoteAccess")
+	c.checkPattern(t, p.key("tenantName"))
+	if !t.doc.has(p.key("addressRange")) && !t.doc.has(p.key("ipv6Prefix")) {
+		t.bad(p, "has no addresses for clients; want addressRange, ipv6Prefix or both")
+	}
+	if !ra.AddressRange.IsZero() {
+		c.checkClientRange(t, ra.AddressRange, p.key("addressRange"))
+	}
+	if v6 := ra.IPv6Prefix; v6.IsValid() {
+		where := p.key("ipv6Prefix")
+		if v6.Addr().Is4() || v6.Bits() < 48 || v6.Bits() > 112 {
+			t.bad(where, "%s is no IPv6 prefix of a length from /48 to /112; want one such as 2001:db8:a::/64", v6)
+		}
+		for i, s := range t.VirtualSubnets {
+			if s.Prefix.IsValid() && s.Prefix.Overlaps(v6) {
+				t.bad(where, "%s overlaps %s; want a prefix apart from it", v6, t.doc.place(at("virtualSubnets", i, "prefix")))
+			}
+		}
+	}
+	for i, u := range ra.Users {
+		if u.Name != "" {
+			c.claimUser(t, u.Name, p.key("users").item(i).key("name"))
+		}
+	}
+}
+
+// checkPattern refuses patterns that claim everybody or nobody, and those of another tenant.
+func (c *checker) checkPattern(t tenantDoc, p *path) {
+	re := t.RemoteAccess.TenantName
+	if re == nil {
+		return
+	}
+	if re.MatchString("") {
+		t.bad(p, "matches every user name, those of other tenants too; want a pattern for this tenant's, such as .*%s.*", t.Name)
+	}
+	if tree, err := syntax.Parse(re.String(), syntax.Perl); err == nil && tree.Simplify().Op == syntax.OpNoMatch {
+		t.bad(p, "matches no user name at all; want a pattern for this tenant's, such as .*%s.*", t.Name)
+	}
+	if taken, ok := c.patterns.take(strings.ToLower(re.String()), t.doc, p); !ok {
+		t.bad(p, "the pattern is that of %s; want one that tells the tenants apart", taken)
+	}
+}
+
+func (c *checker) checkClientRange(t tenantDoc, r AddressRange, p *path) {
+	if !r.First.Is4() {
+		t.bad(p, "%s is not IPv4; want an IPv4 range here and IPv6 as ipv6Prefix", r)
+		return
+	}
+	for i, s := range t.VirtualSubnets {
+		if s.Prefix.IsValid() && r.overlapsPrefix(s.Prefix) {
+			t.bad(p, "%s overlaps %s; want addresses apart from it", r, t.doc.place(at("virtualSubnets", i, "prefix")))
+		}
+	}
+	for i, s := range t.SiteToSite {
+		for j, sp := range s.Subnets {
+			if sp.Prefix.IsValid() && sp.Prefix.Bits() > 0 && r.overlapsPrefix(sp.Prefix) {
+				t.bad(p, "%s overlaps %s; want addresses apart from it", r, t.doc.place(at("siteToSite", i, "subnets", j)))
+			}
+		}
+	}
+}
+
+func (c *checker) checkBGP(t tenantDoc) {
+	if t.BGP == nil {
+		return
+	}
+	p := at("bgp")
+	if id := t.BGP.Identifier; id.IsValid() && !id.Is4() {
+		t.bad(p.key("identifier"), "%s is not of IPv4 form (RFC 4271, 4.2); want one such as 10.0.254.2", id)
+	}
+	t.checkASN(t.BGP.ASN, p.key("asn"))
+	var names claims[string]
+	var peers claims[netip.Addr]
+	for i, peer := range t.BGP.Peers {
+		p := p.key("peers").item(i)
+		if peer.Name != "" {
+			if taken, ok := names.take(peer.Name, t.doc, p.key("name")); !ok {
+				t.bad(p.key("name"), "the name is that of %s; want one of its own", taken)
+			}
+		}
+		t.checkASN(peer.ASN, p.key("asn"))
+		if peer.Address.IsValid() {
+			if taken, ok := peers.take(peer.Address, t.doc, p.key("address")); !ok {
+				t.bad(p.key("address"), "%s is the peer %s already; keep one", peer.Address, taken)
+			}
+		}
+		c.checkPeerEnds(t, peer, p)
+	}
+	for i, r := range t.BGP.CustomRoutes {
+		p := p.key("customRoutes").item(i)
+		byName, byPrefix := t.doc.has(p.key("interface")), t.doc.has(p.key("prefix"))
+		if byName == byPrefix {
+			t.bad(p, "wants exactly one of interface and prefix")
+		}
+		t.checkInterface(r.Interface, p.key("interface"), t.interfaces())
+	}
+}
+
+// checkASN refuses numbers that no router may have (RFC 6793, RFC 7300).
+func (t tenantDoc) checkASN(asn uint32, p *path) {
+	if asn == 23456 || asn == 65535 {
+		t.bad(p, "%d is reserved; want the router's own number", asn)
+	}
+}
+
+func (c *checker) checkPeerEnds(t tenantDoc, peer BGPPeer, p *path) {
+	local, remote := peer.LocalAddress, peer.Address
+	own := t.ownAddresses()
+	if slices.ContainsFunc(own, func(o netip.Prefix) bool { return !o.IsValid() }) {
+		return
+	}
+	isOwn := func(a netip.Addr) bool {
+		return slices.ContainsFunc(own, func(o netip.Prefix) bool { return o.Addr() == a })
+	}
+	if local.IsValid() && !isOwn(local) {
+		t.bad(p.key("localAddress"), "%s is no address of the compartment; want one of its internal or forwarding interfaces",
+			local)
+	}
+	if !remote.IsValid() {
+		return
+	}
+	if isOwn(remote) {
+		t.bad(p.key("address"), "%s is the compartment's own; want the peer's", remote)
+		return
+	}
+	if local.IsValid() && local.Is4() != remote.Is4() {
+		t.bad(p.key("address"), "%s is not of the address family of localAddress; want both IPv4 or both IPv6", remote)
+	}
+	reachable := append(append(own, t.SitePrefixes()...), t.VirtualPrefixes()...)
+	if !inAny(remote, reachable) && !slices.Contains(reachable, netip.Prefix{}) {
+		t.bad(p.key("address"), "%s is nowhere reachable; want it in the subnets of a tunnel, such as %s, or of an interface",
+			remote, fmt.Sprintf("%s/%d:100", remote, remote.BitLen()))
+	}
+}

@@ -1,0 +1,230 @@
+// Package configs is what an operator declares: the kinds Gateway and Tenant in YAML, with strict decoding, defaults,
+// and checks within and across objects.
+//
+// [Load] finds every problem of a set of files at once, each with its file, line and column and with what would be
+// right, and gives a [Config] only if there is none. What a file declares and the gateway cannot do yet is listed by
+// [Config.Pending]. [Schema] describes the kinds to editors.
+package configs
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Fabrikam holds, under fabrikam/, the reference deployment that examples, demo and tests use.
+//
+//go:embed fabrikam/*.yaml
+var Fabrikam embed.FS
+
+// APIVersion is the version of the kinds, which every document names.
+const APIVersion = "bulkhead/v1"
+
+// Kinds of objects.
+const (
+	kindGateway = "Gateway"
+	kindTenant  = "Tenant"
+)
+
+// Config is a whole declaration: the gateway and its tenants, with defaults filled in.
+type Config struct {
+	Gateway *Gateway
+	// Tenants by name.
+	Tenants []*Tenant
+}
+
+// Tenant finds a tenant by name; nil if there is none.
+func (c *Config) Tenant(name string) *Tenant {
+	for _, t := range c.Tenants {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// Load reads a whole declaration from files and folders. Of a folder it takes the files *.yaml and *.yml, not those in
+// folders below it nor those whose names start with a dot. A file may hold several documents. The error is [Problems]
+// if the files could be read and what they declare cannot be taken; no Config is returned then.
+func Load(paths ...string) (*Config, error) {
+	files, err := list(paths)
+	if err != nil {
+		return nil, fmt.Errorf("load configuration: %w", err)
+	}
+	sources := make([]source, len(files))
+	for i, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("load configuration: %w", err)
+		}
+		sources[i] = source{file: file, text: text}
+	}
+	return load(strings.Join(paths, ", "), sources)
+}
+
+// list resolves folders to their files and leaves out repetitions.
+func list(paths []string) ([]string, error) {
+	if len(paths) == 0 {
+		return nil, errors.New("no file or folder given")
+	}
+	var files []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, p)
+			continue
+		}
+		entries, err := os.ReadDir(p)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			ext := filepath.Ext(e.Name())
+			if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && (ext == ".yaml" || ext == ".yml") {
+				files = append(files, filepath.Join(p, e.Name()))
+			}
+		}
+	}
+	return unique(files), nil
+}
+
+// unique leaves out files that were named before, by whatever path.
+func unique(files []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(files, func(f string) bool {
+		real, err := filepath.EvalSymlinks(f)
+		if err != nil {
+			real = f
+		}
+		if abs, err := filepath.Abs(real); err == nil {
+			real = abs
+		}
+		defer func() { seen[real] = true }()
+		return seen[real]
+	})
+}
+
+// source is a file's content.
+type source struct {
+	file string
+	text []byte
+}
+
+// loader gathers objects and problems.
+type loader struct {
+	problems Problems
+	check    checker
+	// unknown is set where a document could not be told to be of any kind, so that it may be the one that lacks.
+	unknown bool
+}
+
+// load decodes and checks files; where names them all for problems that are of none of them.
+func load(where string, sources []source) (*Config, error) {
+	var l loader
+	for _, s := range sources {
+		docs, ok := parse(s.file, s.text, &l.problems)
+		l.unknown = l.unknown || !ok
+		for _, doc := range docs {
+			l.document(doc)
+		}
+	}
+	l.gateways(where)
+	l.check.run()
+	if len(l.problems) > 0 {
+		return nil, l.problems.ordered()
+	}
+	c := &Config{}
+	for _, g := range l.check.gateways {
+		c.Gateway = g.Gateway
+	}
+	for _, t := range l.check.tenants {
+		c.Tenants = append(c.Tenants, t.Tenant)
+	}
+	return c, nil
+}
+
+// envelope is what every document has around its spec.
+type envelope struct {
+	// The version of the kinds.
+	APIVersion apiVersion `yaml:"apiVersion" rule:"required"`
+	// What the document declares: the one Gateway, or a Tenant.
+	Kind kind `yaml:"kind" rule:"required"`
+	// What the object is called.
+	Metadata metadata `yaml:"metadata" rule:"required"`
+	// What is declared of the object.
+	Spec anything `yaml:"spec" rule:"required"`
+}
+
+type metadata struct {
+	// The object's name: 1 to 63 of A-Z a-z 0-9 . _ -, starting with a letter or digit.
+	Name string `yaml:"name" rule:"required"`
+}
+
+type apiVersion string
+
+func (apiVersion) values() []string { return []string{APIVersion} }
+
+type kind string
+
+func (kind) values() []string { return []string{kindGateway, kindTenant} }
+
+// anything is decoded elsewhere, by the kind.
+type anything struct{}
+
+func (*anything) decode(*decoder, *node, *path) {}
+
+func (l *loader) document(doc *document) {
+	doc.name = doc.root.get("metadata").get("name").string()
+	doc.kind = doc.root.get("kind").string()
+	d := &decoder{doc: doc, dir: filepath.Dir(doc.file)}
+	var e envelope
+	d.value(doc.root, nil, reflect.ValueOf(&e).Elem(), rules{})
+	spec := doc.root.get("spec")
+	switch string(e.Kind) {
+	case kindGateway:
+		g := &Gateway{Name: e.Metadata.Name}
+		l.check.gateways = append(l.check.gateways, gatewayDoc{g, doc})
+		if spec != nil {
+			d.value(spec, at(), reflect.ValueOf(g).Elem(), rules{})
+		}
+		g.setDefaults()
+	case kindTenant:
+		t := &Tenant{Name: e.Metadata.Name}
+		l.check.tenants = append(l.check.tenants, tenantDoc{t, doc})
+		if spec != nil {
+			d.value(spec, at(), reflect.ValueOf(t).Elem(), rules{})
+		}
+	default:
+		l.unknown = true
+	}
+}
+
+// string is the text of a node; empty if there is none.
+func (n *node) string() string {
+	if n == nil || n.kind != textNode {
+		return ""
+	}
+	return shorten(n.text)
+}
+
+// gateways holds the declaration to exactly one Gateway.
+func (l *loader) gateways(where string) {
+	switch gs := l.check.gateways; {
+	case len(gs) == 0 && !l.unknown:
+		l.problems = append(l.problems, Problem{File: where,
+			Message: "no document of kind Gateway here; want exactly one, as in fabrikam/gateway.yaml"})
+	case len(gs) > 1:
+		for _, g := range gs[1:] {
+			g.doc.bad((*path)(nil).key("kind"), "a second Gateway besides %s; want exactly one",
+				gs[0].doc.place((*path)(nil).key("kind")))
+		}
+	}
+}

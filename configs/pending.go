@@ -1,0 +1,84 @@
+package configs
+
+import "fmt"
+
+// Pending lists what is declared and not carried out yet, object and key in each line, in the order of the objects.
+// Nothing that Load takes is left out silently: it is carried out, or it stands here.
+func (c *Config) Pending() []string {
+	var out []string
+	if c.Gateway != nil {
+		out = c.Gateway.pending()
+	}
+	for _, t := range c.Tenants {
+		out = append(out, t.pending()...)
+	}
+	return out
+}
+
+// pendingList gathers the keys of one object.
+type pendingList struct {
+	object string
+	keys   []string
+}
+
+// add takes a key if it is declared.
+func (l *pendingList) add(declared bool, key string, args ...any) {
+	if declared {
+		l.keys = append(l.keys, l.object+" spec."+fmt.Sprintf(key, args...))
+	}
+}
+
+func (g *Gateway) pending() []string {
+	l := pendingList{object: kindGateway + "/" + g.Name}
+	for _, a := range g.Backend.ProviderAddresses {
+		l.add(a.VLAN != 0, "backend.providerAddresses[%s].vlan", a.Address)
+		l.add(a.Address.Addr().Is6(), "backend.providerAddresses[%s] (IPv6)", a.Address)
+	}
+	for _, r := range g.Backend.ProviderRoutes {
+		l.add(r.NextHop.Is6(), "backend.providerRoutes[%s] (IPv6)", r.Destination)
+	}
+	l.add(g.Management != nil, "management")
+	l.add(len(g.IKE.CertificateAuthorities) > 0, "ike.certificateAuthorities")
+	l.add(len(g.IKE.Certificate) > 0, "ike.certificate")
+	l.add(!g.IKE.PrivateKey.IsZero(), "ike.privateKey")
+	l.add(len(g.RADIUS.Upstream) > 0, "radius")
+	return l.keys
+}
+
+func (t *Tenant) pending() []string {
+	l := pendingList{object: kindTenant + "/" + t.Name}
+	for _, r := range t.LookupRecords {
+		l.add(r.ProviderAddress.Is6(), "lookupRecords[%s].providerAddress (IPv6)", r.CustomerAddress)
+	}
+	l.add(len(t.CustomerRoutes) > 0, "customerRoutes")
+	forwarding := map[string]bool{}
+	for _, f := range t.ForwardingInterfaces {
+		forwarding[f.Name] = true
+	}
+	for _, r := range t.Routes {
+		l.add(forwarding[r.Interface] || t.behindForwarding(r), "routes[%s] (forwarding interface)", r.Prefix)
+	}
+	l.add(len(t.ForwardingInterfaces) > 0, "forwardingInterfaces")
+	l.add(t.DNS != nil, "dns")
+	for _, s := range t.SiteToSite {
+		l.add(s.Authentication.Method != AuthPSK, "siteToSite[%s].authentication (%s)", s.Name, s.Authentication.Method)
+		l.add(len(s.PostConnectionSubnets) > 0, "siteToSite[%s].postConnectionSubnets", s.Name)
+		l.add(s.Bandwidth.Declared, "siteToSite[%s].bandwidth", s.Name)
+	}
+	l.add(len(t.Filters) > 0, "filters")
+	l.add(t.RemoteAccess != nil, "remoteAccess")
+	l.add(t.BGP != nil, "bgp")
+	return l.keys
+}
+
+// behindForwarding tells whether a route's next hop lies in the subnet of a forwarding interface.
+func (t *Tenant) behindForwarding(r Route) bool {
+	for _, f := range t.ForwardingInterfaces {
+		for _, a := range f.Addresses {
+			if a.Contains(r.NextHop) {
+				return true
+			}
+		}
+	}
+	return false
+}

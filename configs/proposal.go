@@ -1,0 +1,103 @@
+package configs
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// algorithm is what a word of a proposal stands for.
+type algorithm int
+
+const (
+	unknownAlgorithm algorithm = iota
+	cipher
+	aead // a cipher that protects integrity too
+	integrity
+	prf
+	keyExchange
+	sequenceNumbers
+)
+
+// algorithms are strongSwan's words (its proposal keywords), by what they stand for. What strongSwan knows and nobody
+// should use any more, such as DES and MD5, is left out.
+var algorithms = []struct {
+	kind  algorithm
+	words *regexp.Regexp
+}{
+	{aead, regexp.MustCompile(`^(aes(128|192|256)?(gcm|ccm)(8|12|16|64|96|128)?|chacha20poly1305)$`)},
+	{aead, regexp.MustCompile(`^camellia(128|192|256)?ccm(8|12|16|64|96|128)?$`)},
+	{cipher, regexp.MustCompile(`^((aes|camellia)(128|192|256)?(ctr)?|3des)$`)},
+	{integrity, regexp.MustCompile(`^(sha|sha1|sha1_160|sha256|sha2_256|sha384|sha2_384|sha512|sha2_512|sha256_96|` +
+		`sha2_256_96|aesxcbc|aescmac|aes(128|192|256)gmac)$`)},
+	{prf, regexp.MustCompile(`^prf(sha1|sha256|sha384|sha512|aesxcbc|aescmac)$`)},
+	{keyExchange, regexp.MustCompile(`^(modp(1024|1536|2048|3072|4096|6144|8192)|modp2048s(224|256)|` +
+		`ecp(192|224|256|384|521)|ecp(224|256|384|512)bp|(x|curve)25519|(x|curve)448)$`)},
+	{sequenceNumbers, regexp.MustCompile(`^(esn|noesn)$`)},
+}
+
+func algorithmOf(word string) algorithm {
+	for _, a := range algorithms {
+		if a.words.MatchString(word) {
+			return a.kind
+		}
+	}
+	return unknownAlgorithm
+}
+
+// proposalWords sorts the words of a proposal by what they stand for.
+func proposalWords(s string) (map[algorithm][]string, error) {
+	words := map[algorithm][]string{}
+	for word := range strings.SplitSeq(s, "-") {
+		kind := algorithmOf(word)
+		if kind == unknownAlgorithm {
+			return nil, fmt.Errorf("has the unknown algorithm %q; want strongSwan's words joined by hyphens", shorten(word))
+		}
+		if slices.Contains(words[kind], word) {
+			return nil, fmt.Errorf("names %s twice", word)
+		}
+		words[kind] = append(words[kind], word)
+	}
+	switch {
+	case len(words[cipher])+len(words[aead]) == 0:
+		return nil, fmt.Errorf("lacks a cipher; want one such as aes256gcm16")
+	case len(words[cipher]) > 0 && len(words[aead]) > 0:
+		return nil, fmt.Errorf("mixes %s, which protects integrity itself, with %s, which does not; want two proposals",
+			words[aead][0], words[cipher][0])
+	case len(words[cipher]) > 0 && len(words[integrity]) == 0:
+		return nil, fmt.Errorf("lacks an integrity algorithm; want one such as sha256 besides %s", words[cipher][0])
+	case len(words[aead]) > 0 && len(words[integrity]) > 0:
+		return nil, fmt.Errorf("names %s, but %s protects integrity itself; leave it out", words[integrity][0],
+			words[aead][0])
+	}
+	return words, nil
+}
+
+// checkIKEProposal refuses what cannot be a proposal for an IKE SA (RFC 7296, 3.3).
+func checkIKEProposal(s string) error {
+	words, err := proposalWords(s)
+	switch {
+	case err != nil:
+		return err
+	case len(words[keyExchange]) == 0:
+		return fmt.Errorf("lacks a key exchange; want one such as ecp384 or modp2048")
+	case len(words[aead]) > 0 && len(words[prf]) == 0:
+		return fmt.Errorf("lacks a pseudo-random function; want one such as prfsha384 besides %s", words[aead][0])
+	case len(words[sequenceNumbers]) > 0:
+		return fmt.Errorf("names %s, which is of ESP only; leave it out", words[sequenceNumbers][0])
+	}
+	return nil
+}
+
+// checkESPProposal refuses what cannot be a proposal for a child SA (RFC 7296, 3.3).
+func checkESPProposal(s string) error {
+	words, err := proposalWords(s)
+	switch {
+	case err != nil:
+		return err
+	case len(words[prf]) > 0:
+		return fmt.Errorf("names %s, which is of IKE only; leave it out", words[prf][0])
+	}
+	return nil
+}

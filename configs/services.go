@@ -1,0 +1,186 @@
+package configs
+
+import (
+	"net/netip"
+	"reflect"
+	"regexp"
+)
+
+// Filter is a static filter of one interface and direction.
+type Filter struct {
+	// An interface of the tenant; "ras" is that of its people.
+	Interface string `yaml:"interface" rule:"required"`
+	// As seen from the virtual network: inbound enters it, outbound leaves it.
+	Direction Direction `yaml:"direction" rule:"required"`
+	// What happens to packets that the list does not name: deny drops them, allow passes them.
+	Action FilterAction `yaml:"action" rule:"required"`
+	// The exceptions, each source:destination:protocol:sourceport:destinationport or with ICMP's type:code; 0 is any.
+	List []FilterRule `yaml:"list"`
+}
+
+// Direction is a direction of packets as seen from the virtual network.
+type Direction string
+
+// Into the virtual network, or out of it.
+const (
+	Inbound  Direction = "inbound"
+	Outbound Direction = "outbound"
+)
+
+func (Direction) values() []string { return []string{string(Inbound), string(Outbound)} }
+
+// FilterAction is what happens to packets that a filter's list does not name.
+type FilterAction string
+
+// Drop all except what the list allows, or pass all except what the list names.
+const (
+	FilterDeny  FilterAction = "deny"
+	FilterAllow FilterAction = "allow"
+)
+
+func (FilterAction) values() []string { return []string{string(FilterDeny), string(FilterAllow)} }
+
+// RemoteAccess is the dial-in of the tenant's people.
+type RemoteAccess struct {
+	// Regular expression (RE2) over the user name that tells the tenant, unanchored, ignoring case.
+	TenantName *regexp.Regexp `yaml:"tenantName" rule:"required"`
+	// IPv4 addresses for clients.
+	AddressRange AddressRange `yaml:"addressRange"`
+	// IPv6 prefix for clients.
+	IPv6Prefix netip.Prefix `yaml:"ipv6Prefix"`
+	// Rate limit of all clients of the tenant together.
+	Bandwidth Bandwidth `yaml:"bandwidth"`
+	// Local users.
+	Users []User `yaml:"users"`
+}
+
+// User is a person who may dial in.
+type User struct {
+	// The user name, unique across tenants.
+	Name string `yaml:"name" rule:"required"`
+	// The password.
+	Password Secret `yaml:"password" rule:"required"`
+}
+
+// BGP is the tenant's router.
+type BGP struct {
+	// BGP identifier (RFC 4271), an IPv4 address by form.
+	Identifier netip.Addr `yaml:"identifier" rule:"required,unicast"`
+	// The tenant's autonomous system number.
+	ASN uint32 `yaml:"asn" rule:"required,min=1,max=4294967294"`
+	// Routers of the tenant's sites.
+	Peers []BGPPeer `yaml:"peers"`
+	// What is advertised besides what peers advertise.
+	CustomRoutes []BGPCustomRoute `yaml:"customRoutes"`
+}
+
+// BGPPeer is a router of a site.
+type BGPPeer struct {
+	// A name for it, unique in the tenant.
+	Name string `yaml:"name" rule:"required"`
+	// The compartment's end of the session.
+	LocalAddress netip.Addr `yaml:"localAddress" rule:"required,unicast"`
+	// The peer's end of the session.
+	Address netip.Addr `yaml:"address" rule:"required,unicast"`
+	// The peer's autonomous system number.
+	ASN uint32 `yaml:"asn" rule:"required,min=1,max=4294967294"`
+	// Mixed dials and listens, Passive listens only.
+	OperationMode OperationMode `yaml:"operationMode" rule:"default=Mixed"`
+	// Automatic starts the session by itself, Manual waits for the operator.
+	PeeringMode PeeringMode `yaml:"peeringMode" rule:"default=Automatic"`
+}
+
+// OperationMode says whether the gateway dials a BGP peer.
+type OperationMode string
+
+// Dial and listen, or listen only.
+const (
+	OperationMixed   OperationMode = "Mixed"
+	OperationPassive OperationMode = "Passive"
+)
+
+func (OperationMode) values() []string {
+	return []string{string(OperationMixed), string(OperationPassive)}
+}
+
+// PeeringMode says whether a BGP session starts by itself.
+type PeeringMode string
+
+// By itself, or by the operator.
+const (
+	PeeringAutomatic PeeringMode = "Automatic"
+	PeeringManual    PeeringMode = "Manual"
+)
+
+func (PeeringMode) values() []string {
+	return []string{string(PeeringAutomatic), string(PeeringManual)}
+}
+
+// BGPCustomRoute is advertised to peers: the routes on an interface, or a prefix.
+type BGPCustomRoute struct {
+	// An interface of the tenant; empty where a prefix is declared.
+	Interface string `yaml:"interface"`
+	// A prefix; not valid where an interface is declared.
+	Prefix netip.Prefix `yaml:"prefix"`
+}
+
+// NAT is the tenant's way to and from the Internet.
+type NAT struct {
+	// The tenant's public addresses, or auto for the first free one of the gateway's.
+	ExternalAddresses NATAddresses `yaml:"externalAddresses" rule:"required"`
+	// What the Internet reaches inside.
+	StaticMappings []StaticMapping `yaml:"staticMappings"`
+	// Prefixes of private or ULA space that translated packets may be sent to all the same.
+	PrivateDestinations []netip.Prefix `yaml:"privateDestinations"`
+}
+
+// NATAddresses are a tenant's public addresses.
+type NATAddresses []NATAddress
+
+// NATAddress is a public address of a tenant, or a share of one.
+type NATAddress struct {
+	// The address, one of the gateway's natAddresses. Load fills it in where the file says auto.
+	Address netip.Addr `yaml:"address" rule:"required,unicast"`
+	// The tenant's ports of it (of TCP and UDP, and ICMP identifiers); the whole address when left out.
+	Ports PortRange `yaml:"ports"`
+	// Whether the file says auto.
+	Auto bool `yaml:"-"`
+}
+
+const autoAddress = "auto"
+
+func (a *NATAddresses) decode(d *decoder, n *node, p *path) {
+	switch {
+	case n.kind == textNode && n.text == autoAddress:
+		*a = NATAddresses{{Auto: true}}
+	case n.kind == listNode:
+		var list []NATAddress
+		d.list(n, p, reflect.ValueOf(&list).Elem(), rules{})
+		*a = list
+	default:
+		d.doc.bad(p, "is %s, want a list of {address, ports} or %s", describe(n), autoAddress)
+	}
+}
+
+func (NATAddresses) forms() []any { return []any{map[string]any{"const": autoAddress}} }
+
+// StaticMapping leads a public address and port to a VM.
+type StaticMapping struct {
+	// The transport protocol.
+	Protocol MappingProtocol `yaml:"protocol" rule:"required"`
+	// ADDRESS:PORT of the tenant's external addresses.
+	External netip.AddrPort `yaml:"external" rule:"required"`
+	// ADDRESS:PORT in a virtual subnet.
+	Internal netip.AddrPort `yaml:"internal" rule:"required"`
+}
+
+// MappingProtocol is a transport protocol.
+type MappingProtocol string
+
+// Transport protocols of static mappings.
+const (
+	MappingTCP MappingProtocol = "TCP"
+	MappingUDP MappingProtocol = "UDP"
+)
+
+func (MappingProtocol) values() []string { return []string{string(MappingTCP), string(MappingUDP)} }
