@@ -1,0 +1,84 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Client talks to the daemon of one runtime folder.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client of the daemon whose runtime folder is runDir.
+func NewClient(runDir string) *Client {
+	socket := filepath.Join(runDir, SocketName)
+	var dialer net.Dialer
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// Apply makes the daemon take up a folder, given by its absolute path. The error tells why the folder was refused, or
+// what of it could not be brought about.
+func (c *Client) Apply(ctx context.Context, dir string) (*ApplyAnswer, error) {
+	body, err := json.Marshal(ApplyRequest{Config: dir})
+	if err != nil {
+		return nil, err
+	}
+	var answer ApplyAnswer
+	if err := c.call(ctx, http.MethodPost, applyPath, bytes.NewReader(body), &answer); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(answer.Problems) > 0:
+		return nil, fmt.Errorf("the daemon refused %s; nothing was changed:\n%w", dir, answer.Problems)
+	case answer.Error != "":
+		return nil, fmt.Errorf("not all of %s could be brought about; the daemon goes on trying:\n%s", dir, answer.Error)
+	}
+	return &answer, nil
+}
+
+// Show reads a view (see [Views]) into rows, a pointer to a slice of the view's type.
+func (c *Client) Show(ctx context.Context, view string, rows any) error {
+	return c.call(ctx, http.MethodGet, showPath+view, nil, rows)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body io.Reader, answer any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://bulkhead"+path, body)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no daemon answers at %s; is `bulkhead daemon` running, with the same --run-dir?", c.socket)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: only root may talk to the daemon", c.socket)
+	case err != nil:
+		return fmt.Errorf("ask the daemon: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		reason, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
+		return fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(reason)))
+	}
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return nil
+}

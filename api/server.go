@@ -1,0 +1,125 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"bulkhead/configs"
+	"bulkhead/gateway"
+)
+
+// Server answers on the control socket.
+type Server struct {
+	gateway *gateway.Gateway
+	home    string // the folder that the daemon was started on
+	log     *slog.Logger
+}
+
+// NewServer returns a server for the gateway. home is the folder that the daemon takes up when it starts.
+func NewServer(g *gateway.Gateway, home string, log *slog.Logger) *Server {
+	return &Server{gateway: g, home: home, log: log}
+}
+
+// Listen opens the control socket in runDir, replacing one that a predecessor left behind.
+func Listen(ctx context.Context, runDir string) (net.Listener, error) {
+	path := filepath.Join(runDir, SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove the old control socket: %w", err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("protect the control socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// Serve answers on l until ctx ends.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+applyPath, s.apply)
+	mux.HandleFunc("GET "+showPath+"{view}", s.show)
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) apply(w http.ResponseWriter, r *http.Request) {
+	var request ApplyRequest
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil {
+		http.Error(w, "apply: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if !filepath.IsAbs(request.Config) {
+		http.Error(w, fmt.Sprintf("apply: %q is not an absolute path", request.Config), http.StatusBadRequest)
+		return
+	}
+	answer := s.take(r.Context(), request.Config)
+	s.log.Info("apply", "config", request.Config, "tenants", answer.Tenants, "problems", len(answer.Problems),
+		"error", answer.Error)
+	s.answer(w, answer)
+}
+
+// take loads a folder and brings it about. A change that was begun is finished even if the asker goes away.
+func (s *Server) take(ctx context.Context, dir string) ApplyAnswer {
+	cfg, err := configs.Load(dir)
+	var problems configs.Problems
+	switch {
+	case errors.As(err, &problems):
+		return ApplyAnswer{Problems: problems}
+	case err != nil:
+		return ApplyAnswer{Error: err.Error()}
+	}
+	answer := ApplyAnswer{Tenants: len(cfg.Tenants), Pending: cfg.Pending()}
+	if dir != s.home {
+		answer.Notes = append(answer.Notes, fmt.Sprintf("the daemon was started on %s and takes that up again when it restarts", s.home))
+	}
+	if err := s.gateway.Apply(context.WithoutCancel(ctx), cfg); err != nil {
+		answer.Error = err.Error()
+	}
+	return answer
+}
+
+func (s *Server) show(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("view")
+	view, ok := views[name]
+	if !ok {
+		http.Error(w, fmt.Sprintf("show %s: no such view; there are %s", name, strings.Join(Views(), ", ")), http.StatusNotFound)
+		return
+	}
+	rows, err := view(r.Context(), s.gateway)
+	if err != nil {
+		http.Error(w, fmt.Sprintf("show %s: %v", name, err), http.StatusInternalServerError)
+		return
+	}
+	s.answer(w, rows)
+}
+
+func (s *Server) answer(w http.ResponseWriter, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.log.Warn("control socket: answer not delivered", "error", err)
+	}
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"bulkhead/api"
+	"bulkhead/configs"
+	"bulkhead/gateway"
+)
+
+// defaultCharonSocket is where Debian's strongSwan serves VICI.
+const defaultCharonSocket = "/run/charon.vici"
+
+// charonPatience is how long the daemon waits for charon before it says that it is ready without tunnels.
+const charonPatience = 5 * time.Second
+
+func daemonCommand(runDir *string) *cobra.Command {
+	var configDir, charon string
+	cmd := &cobra.Command{
+		Use:   "daemon --config DIR",
+		Short: "Run the gateway in the foreground on a folder's declarations",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := filepath.Abs(configDir)
+			if err != nil {
+				return err
+			}
+			cfg, err := load(cmd.ErrOrStderr(), dir)
+			if err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return runDaemon(cmd.Context(), log, cfg, dir, gateway.Options{RunDir: *runDir, CharonSocket: charon, Log: log})
+		},
+	}
+	cmd.Flags().StringVar(&configDir, "config", "", "folder of the declarations (required)")
+	cmd.Flags().StringVar(&charon, "charon-socket", defaultCharonSocket, "charon's VICI socket")
+	_ = cmd.MarkFlagRequired("config")
+	return cmd
+}
+
+// runDaemon brings the declaration about, serves the control socket and keeps everything going until ctx ends.
+func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir string, o gateway.Options) (err error) {
+	g, err := gateway.Open(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.Close()) }()
+	listener, err := api.Listen(ctx, o.RunDir)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	for _, p := range cfg.Pending() {
+		log.Warn("declared, not carried out yet: " + p)
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.Run(ctx) })
+	group.Go(func() error {
+		// A tenant that cannot be brought up is logged and tried again; it must not keep the others' gateway away.
+		var fatal *gateway.DefaultError
+		if err := g.Apply(ctx, cfg); errors.As(err, &fatal) {
+			return err
+		} else if err != nil {
+			log.Error("not all of the declaration could be brought about; trying again", "error", err)
+		}
+		select {
+		case <-g.TunnelsReady():
+		case <-time.After(charonPatience):
+			log.Warn("charon does not answer; everything but the tunnels works, they follow once it does", "socket", o.CharonSocket)
+		case <-ctx.Done():
+			return nil
+		}
+		log.Info(fmt.Sprintf("ready: gateway %s, %d tenants", cfg.Gateway.Name, len(cfg.Tenants)))
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+			log.Warn("systemd was not told", "error", err)
+		}
+		return api.NewServer(g, dir, log).Serve(ctx, listener)
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	log.Info("stopped; compartments, doors and tunnels go on working")
+	return nil
+}

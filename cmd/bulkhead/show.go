@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/api"
+	"bulkhead/gateway"
+)
+
+// view is one thing that can be shown.
+type view struct {
+	name, short string
+	rows        func() any // a pointer to an empty slice of the view's rows
+}
+
+var views = []view{
+	{"compartments", "Tenants' compartments and whether they are as declared", rowsOf[gateway.CompartmentRow]},
+	{"interfaces", "Interfaces of the compartments, with what passed through them", rowsOf[gateway.InterfaceRow]},
+	{"tunnels", "Site-to-site tunnels with their security associations", rowsOf[gateway.TunnelRow]},
+	{"nat", "External addresses and static mappings", rowsOf[gateway.NATRow]},
+	{"lookup-records", "Customer addresses and where they live, as door 1 has them", rowsOf[gateway.RecordRow]},
+	{"drops", "What was dropped, where and why", rowsOf[gateway.DropRow]},
+}
+
+func rowsOf[T any]() any { return new([]T) }
+
+func showCommand(runDir *string) *cobra.Command {
+	var output string
+	show := &cobra.Command{Use: "show", Short: "Show the state as the kernel and charon have it"}
+	show.PersistentFlags().StringVarP(&output, "output", "o", "table", "table or json")
+	for _, v := range views {
+		show.AddCommand(&cobra.Command{
+			Use:   v.name,
+			Short: v.short,
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				if output != "table" && output != "json" {
+					return fmt.Errorf("--output %q: use table or json", output)
+				}
+				rows := v.rows()
+				if err := api.NewClient(*runDir).Show(cmd.Context(), v.name, rows); err != nil {
+					return err
+				}
+				if output == "json" {
+					encoder := json.NewEncoder(cmd.OutOrStdout())
+					encoder.SetIndent("", "  ")
+					return encoder.Encode(rows)
+				}
+				return printTable(cmd.OutOrStdout(), reflect.ValueOf(rows).Elem())
+			},
+		})
+	}
+	return show
+}
+
+// printTable prints rows, a slice of structs, with a column for each field that has a `table` tag: its heading.
+func printTable(w io.Writer, rows reflect.Value) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := rows.Type().Elem()
+	var fields []int
+	var headings []string
+	for i := range row.NumField() {
+		if heading := row.Field(i).Tag.Get("table"); heading != "" {
+			fields = append(fields, i)
+			headings = append(headings, heading)
+		}
+	}
+	_, err := fmt.Fprintln(table, strings.Join(headings, "\t"))
+	for i := range rows.Len() {
+		cells := make([]string, len(fields))
+		for j, field := range fields {
+			cells[j] = cell(rows.Index(i).Field(field))
+		}
+		_, lineErr := fmt.Fprintln(table, strings.Join(cells, "\t"))
+		err = errors.Join(err, lineErr)
+	}
+	return errors.Join(err, table.Flush())
+}
+
+// cell prints one value; what is empty is a dash, so that columns stay countable.
+func cell(v reflect.Value) string {
+	text := ""
+	if v.Kind() == reflect.Slice {
+		parts := make([]string, v.Len())
+		for i := range parts {
+			parts[i] = fmt.Sprint(v.Index(i).Interface())
+		}
+		text = strings.Join(parts, ",")
+	} else {
+		text = fmt.Sprint(v.Interface())
+	}
+	// An operator's terminal is not the place for line breaks or control characters that came from a peer.
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	if text == "" {
+		return "-"
+	}
+	return text
+}

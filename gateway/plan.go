@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"net/netip"
+
+	"bulkhead/compartments"
+	"bulkhead/dataplane"
+	"bulkhead/nat"
+	"bulkhead/vpn"
+)
+
+// Plan is a declaration translated into what each capability is to bring about.
+type Plan struct {
+	// Default is the Default compartment: NICs, their addresses and routes.
+	Default compartments.Default
+	// Doors are the two NICs that the doors stand on.
+	Doors dataplane.Gateway
+	// Tenants by name.
+	Tenants []*TenantPlan
+}
+
+// TenantPlan is what one tenant comes to.
+type TenantPlan struct {
+	Name        string
+	VSIDs       []uint32
+	Compartment compartments.Config
+	NAT         nat.Config
+	Doors       dataplane.Tenant
+	VPN         []vpn.Interface
+	// Sites are the prefixes behind each site-to-site interface, those included that are routed while connected only.
+	Sites map[string][]netip.Prefix
+	// Through says what each link leads to, for show.
+	Through map[string]string
+}
+
+// names of the plan's tenants, in order.
+func (p *Plan) names() []string {
+	names := make([]string, len(p.Tenants))
+	for i, t := range p.Tenants {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// tenant is the named tenant's plan; nil where the plan has none.
+func (p *Plan) tenant(name string) *TenantPlan {
+	for _, t := range p.Tenants {
+		if t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// kind names what a link is for.
+func (t *TenantPlan) kind(link compartments.Link) string {
+	switch {
+	case link.Kind == compartments.XFRM:
+		return "siteToSite"
+	case link.Name == externalLink:
+		return "external"
+	default:
+		return "internal"
+	}
+}

@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Rows are what show prints: json names are the interface of scripts, table headings those of people. A field without
+// a heading is shown in JSON only.
+
+// CompartmentRow is a tenant's compartment.
+type CompartmentRow struct {
+	Tenant        string   `json:"tenant" table:"TENANT"`
+	RoutingDomain string   `json:"routingDomainId" table:"ROUTING DOMAIN"`
+	State         string   `json:"state" table:"STATE"` // applied, failing, undeclared
+	VSIDs         []uint32 `json:"vsids" table:"VSIDS"`
+	Interfaces    int      `json:"interfaces" table:"INTERFACES"`
+	Routes        int      `json:"routes" table:"ROUTES"`
+	Namespace     string   `json:"namespace" table:"NAMESPACE"`
+	// Error is why the compartment is not as declared.
+	Error string `json:"error,omitempty" table:"ERROR"`
+	// Pending is what is declared for the tenant and not carried out yet.
+	Pending []string `json:"pending,omitempty"`
+}
+
+// InterfaceRow is an interface of a compartment.
+type InterfaceRow struct {
+	Tenant string `json:"tenant" table:"TENANT"`
+	Name   string `json:"name" table:"INTERFACE"`
+	Kind   string `json:"kind" table:"KIND"` // internal, siteToSite, external
+	// State is up, down or missing; of a site-to-site interface it is its tunnel's.
+	State     string         `json:"state" table:"STATE"`
+	Addresses []netip.Prefix `json:"addresses" table:"ADDRESSES"`
+	MTU       int            `json:"mtu" table:"MTU"` // bytes
+	// Through is what the interface leads to: a VSID, a peer's address, the tenant's public addresses.
+	Through   string `json:"through" table:"THROUGH"`
+	MAC       string `json:"macAddress,omitempty"`
+	IfID      uint32 `json:"ifId,omitempty"`
+	RxPackets uint64 `json:"rxPackets" table:"RX PACKETS"`
+	RxBytes   uint64 `json:"rxBytes" table:"RX BYTES"`
+	TxPackets uint64 `json:"txPackets" table:"TX PACKETS"`
+	TxBytes   uint64 `json:"txBytes" table:"TX BYTES"`
+}
+
+// TunnelRow is a site-to-site tunnel as charon has it.
+type TunnelRow struct {
+	Tenant    string     `json:"tenant" table:"TENANT"`
+	Interface string     `json:"interface" table:"INTERFACE"`
+	State     string     `json:"state" table:"STATE"` // disconnected, connecting, connected, unreachable
+	Since     *time.Time `json:"since,omitempty"`
+	Local     string     `json:"local" table:"LOCAL"`
+	Peer      string     `json:"peer" table:"PEER"`
+	SPIIn     string     `json:"spiIn,omitempty" table:"SPI IN"`
+	SPIOut    string     `json:"spiOut,omitempty" table:"SPI OUT"`
+	IKE       string     `json:"ikeAlgorithms,omitempty"`
+	ESP       string     `json:"espAlgorithms,omitempty" table:"ESP"`
+	BytesIn   uint64     `json:"bytesIn" table:"BYTES IN"`
+	BytesOut  uint64     `json:"bytesOut" table:"BYTES OUT"`
+	// RekeyIn is when the ESP keys are replaced next, in seconds.
+	RekeyIn   int64  `json:"rekeyInSeconds,omitempty"`
+	LastError string `json:"lastError,omitempty" table:"LAST ERROR"`
+}
+
+// NATRow is one external address of a tenant, or one static mapping.
+type NATRow struct {
+	Tenant   string `json:"tenant" table:"TENANT"`
+	Kind     string `json:"kind" table:"KIND"` // source, mapping
+	Protocol string `json:"protocol,omitempty" table:"PROTOCOL"`
+	External string `json:"external" table:"EXTERNAL"`
+	Internal string `json:"internal" table:"INTERNAL"`
+	// Sessions is the number of sessions that conntrack holds for it now.
+	Sessions int `json:"sessions" table:"SESSIONS"`
+}
+
+// RecordRow is a lookup record as door 1 has it.
+type RecordRow struct {
+	Tenant          string     `json:"tenant" table:"TENANT"`
+	CustomerAddress netip.Addr `json:"customerAddress" table:"CUSTOMER ADDRESS"`
+	VSID            uint32     `json:"vsid" table:"VSID"`
+	MACAddress      string     `json:"macAddress" table:"MAC"`
+	ProviderAddress netip.Addr `json:"providerAddress" table:"PROVIDER ADDRESS"`
+}
+
+// DropRow is a counter of dropped packets.
+type DropRow struct {
+	// Tenant is empty where none could be told.
+	Tenant  string `json:"tenant,omitempty" table:"TENANT"`
+	Where   string `json:"where" table:"WHERE"`
+	Reason  string `json:"reason" table:"REASON"`
+	Packets uint64 `json:"packets" table:"PACKETS"`
+	Bytes   uint64 `json:"bytes" table:"BYTES"`
+}

@@ -1,0 +1,301 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bulkhead/compartments"
+	"bulkhead/internal/drops"
+	"bulkhead/internal/netns"
+	"bulkhead/nat"
+	"bulkhead/vpn"
+)
+
+// Compartments lists the compartments that are declared or exist.
+func (g *Gateway) Compartments(ctx context.Context) ([]CompartmentRow, error) {
+	existing, err := g.compartments.Names()
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	plan, cfg, loops := g.plan, g.config, g.loops
+	rows := map[string]*CompartmentRow{}
+	for _, name := range existing {
+		rows[name] = &CompartmentRow{Tenant: name, State: "undeclared"}
+	}
+	for name, l := range loops {
+		row := rows[name]
+		if row == nil {
+			row = &CompartmentRow{Tenant: name}
+			rows[name] = row
+		}
+		row.State = "applied"
+		if row.Error = l.Status().Error; row.Error != "" {
+			row.State = "failing"
+		}
+	}
+	g.mu.Unlock()
+	for name, row := range rows {
+		if plan != nil {
+			describe(row, plan.tenant(name), cfg.Pending())
+		}
+		if err := g.measure(ctx, row); err != nil {
+			return nil, err
+		}
+	}
+	return sortedRows(rows, func(r *CompartmentRow) string { return r.Tenant }), nil
+}
+
+// describe fills in what the declaration says.
+func describe(row *CompartmentRow, tenant *TenantPlan, pending []string) {
+	if tenant == nil {
+		return
+	}
+	row.RoutingDomain = tenant.Doors.RoutingDomain.String()
+	row.VSIDs = tenant.VSIDs
+	for _, p := range pending {
+		if strings.HasPrefix(p, tenant.Name+" ") || strings.HasPrefix(p, "Tenant/"+tenant.Name+" ") {
+			row.Pending = append(row.Pending, p)
+		}
+	}
+}
+
+// measure fills in what the kernel says.
+func (g *Gateway) measure(ctx context.Context, row *CompartmentRow) error {
+	state, err := g.state(ctx, row.Tenant)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	row.Namespace = filepath.Join(g.pins, row.Tenant)
+	row.Interfaces = len(state.Links)
+	row.Routes = len(state.Routes)
+	return nil
+}
+
+func (g *Gateway) state(ctx context.Context, tenant string) (compartments.State, error) {
+	ns, err := g.compartments.Open(tenant)
+	if err != nil {
+		return compartments.State{}, err
+	}
+	defer ns.Close()
+	return g.compartments.State(ctx, ns)
+}
+
+// Interfaces lists the interfaces of all declared compartments.
+func (g *Gateway) Interfaces(ctx context.Context) ([]InterfaceRow, error) {
+	tunnels, err := g.vpn.Tunnels(ctx)
+	if err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+		return nil, err
+	}
+	states := map[[2]string]vpn.Tunnel{}
+	for _, t := range tunnels {
+		states[[2]string{t.Tenant, t.Interface}] = t
+	}
+	rows := []InterfaceRow{}
+	for _, tenant := range g.tenants() {
+		state, err := g.state(ctx, tenant.Name)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		actual := map[string]compartments.LinkState{}
+		for _, link := range state.Links {
+			actual[link.Name] = link
+		}
+		for _, link := range tenant.Compartment.Links {
+			row := InterfaceRow{Tenant: tenant.Name, Name: link.Name, Kind: tenant.kind(link), Through: tenant.Through[link.Name]}
+			fillInterface(&row, actual)
+			if link.Kind == compartments.XFRM && row.State == "up" {
+				row.State = string(states[[2]string{tenant.Name, link.Name}].State)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// fillInterface fills in what the kernel says of an interface.
+func fillInterface(row *InterfaceRow, actual map[string]compartments.LinkState) {
+	link, ok := actual[row.Name]
+	switch {
+	case !ok:
+		row.State = "missing"
+		return
+	case link.Up:
+		row.State = "up"
+	default:
+		row.State = "down"
+	}
+	row.Addresses, row.MTU, row.IfID, row.MAC = link.Addresses, link.MTU, link.IfID, link.MAC
+	row.RxPackets, row.RxBytes = link.RxPackets, link.RxBytes
+	row.TxPackets, row.TxBytes = link.TxPackets, link.TxBytes
+}
+
+// Tunnels lists the declared site-to-site tunnels with their security associations.
+func (g *Gateway) Tunnels(ctx context.Context) ([]TunnelRow, error) {
+	tunnels, err := g.vpn.Tunnels(ctx)
+	if err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+		return nil, err
+	}
+	rows := []TunnelRow{}
+	for _, t := range tunnels {
+		row := TunnelRow{
+			Tenant: t.Tenant, Interface: t.Interface, State: string(t.State), Local: t.Local, Peer: t.Peer,
+			SPIIn: t.SPIIn, SPIOut: t.SPIOut, IKE: t.IKE, ESP: t.ESP,
+			BytesIn: t.BytesIn, BytesOut: t.BytesOut, RekeyIn: t.RekeyInSeconds, LastError: t.LastError,
+		}
+		if !t.Since.IsZero() {
+			row.Since = &t.Since
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// NAT lists tenants' external addresses and static mappings with the number of sessions through each.
+func (g *Gateway) NAT(context.Context) ([]NATRow, error) {
+	rows := []NATRow{}
+	for _, tenant := range g.tenants() {
+		var sessions []nat.Session
+		err := g.inCompartment(tenant.Name, func(ns *netns.Namespace) (err error) {
+			sessions, err = nat.Sessions(ns)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range tenant.NAT.Addresses {
+			rows = append(rows, NATRow{Tenant: tenant.Name, Kind: "source", External: publicPorts(a), Internal: "any",
+				Sessions: count(sessions, func(s nat.Session) bool { return translates(a, s) })})
+		}
+		for _, m := range tenant.NAT.Mappings {
+			rows = append(rows, NATRow{Tenant: tenant.Name, Kind: "mapping", Protocol: string(m.Protocol),
+				External: m.External.String(), Internal: m.Internal.String(),
+				Sessions: count(sessions, func(s nat.Session) bool {
+					return s.Destination == m.External && strings.EqualFold(s.Protocol, string(m.Protocol))
+				})})
+		}
+	}
+	return rows, nil
+}
+
+// translates tells whether the session leaves with the public address a.
+func translates(a nat.Address, s nat.Session) bool {
+	out := s.TranslatedSource
+	return out.Addr() == a.Address && s.Source.Addr() != out.Addr() &&
+		(a.Last == 0 || a.First <= out.Port() && out.Port() <= a.Last)
+}
+
+// publicPorts is a public address, with the ports of it where it is shared.
+func publicPorts(a nat.Address) string {
+	if a.Last == 0 {
+		return a.Address.String()
+	}
+	return fmt.Sprintf("%v:%d-%d", a.Address, a.First, a.Last)
+}
+
+func count[T any](all []T, match func(T) bool) (n int) {
+	for _, one := range all {
+		if match(one) {
+			n++
+		}
+	}
+	return n
+}
+
+// LookupRecords lists the lookup records of declared tenants as door 1 has them.
+func (g *Gateway) LookupRecords(context.Context) ([]RecordRow, error) {
+	rows := []RecordRow{}
+	for _, tenant := range g.tenants() {
+		records, err := g.doors.Records(tenant.Doors.RoutingDomain)
+		if err != nil {
+			return nil, fmt.Errorf("tenant %s: %w", tenant.Name, err)
+		}
+		for _, r := range records {
+			rows = append(rows, RecordRow{Tenant: tenant.Name, CustomerAddress: r.CA, VSID: r.VSID,
+				MACAddress: r.MAC.String(), ProviderAddress: r.PA})
+		}
+	}
+	slices.SortFunc(rows, func(a, b RecordRow) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), a.CustomerAddress.Compare(b.CustomerAddress))
+	})
+	return rows, nil
+}
+
+// Drops lists every drop counter that is not zero: of the doors, the compartments and of IPsec.
+func (g *Gateway) Drops(context.Context) ([]DropRow, error) {
+	all, err := g.doors.Drops()
+	if err != nil {
+		return nil, err
+	}
+	for _, tenant := range g.tenants() {
+		for _, read := range []func(*netns.Namespace) ([]drops.Drop, error){compartments.Drops, nat.Drops} {
+			err := g.inCompartment(tenant.Name, func(ns *netns.Namespace) error {
+				found, err := read(ns)
+				for _, d := range found {
+					d.Tenant = tenant.Name
+					all = append(all, d)
+				}
+				return err
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	ipsec, err := vpn.Drops()
+	if err != nil {
+		return nil, err
+	}
+	rows := []DropRow{}
+	for _, d := range append(all, ipsec...) {
+		if d.Packets > 0 {
+			rows = append(rows, DropRow(d))
+		}
+	}
+	slices.SortFunc(rows, func(a, b DropRow) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Where, b.Where), cmp.Compare(a.Reason, b.Reason))
+	})
+	return rows, nil
+}
+
+// inCompartment runs fn on a tenant's namespace; one that does not exist (yet, or any more) has nothing to tell.
+func (g *Gateway) inCompartment(tenant string, fn func(*netns.Namespace) error) error {
+	ns, err := g.compartments.Open(tenant)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := fn(ns); err != nil {
+		return fmt.Errorf("tenant %s: %w", tenant, err)
+	}
+	return nil
+}
+
+// tenants are the plans in force, by name.
+func (g *Gateway) tenants() []*TenantPlan {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.plan == nil {
+		return nil
+	}
+	return g.plan.Tenants
+}
+
+func sortedRows[R any](rows map[string]*R, key func(*R) string) []R {
+	sorted := make([]R, 0, len(rows))
+	for _, row := range rows {
+		sorted = append(sorted, *row)
+	}
+	slices.SortFunc(sorted, func(a, b R) int { return cmp.Compare(key(&a), key(&b)) })
+	return sorted
+}

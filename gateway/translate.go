@@ -1,0 +1,225 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"bulkhead/compartments"
+	"bulkhead/configs"
+	"bulkhead/dataplane"
+	"bulkhead/nat"
+	"bulkhead/vpn"
+)
+
+// externalLink is the compartment's link to door 2.
+const externalLink = "ext"
+
+// nvgreOverhead is what NVGRE over IPv4 adds to a packet: IPv4, GRE with key, inner Ethernet (RFC 7637, 3.2), bytes.
+const nvgreOverhead = 20 + 8 + 14
+
+// Route metrics, worst first (law 5). Declared metrics end far below.
+const (
+	// metricNAT is that of the default route towards NAT: it wins only where nothing else is known.
+	metricNAT = 1<<32 - 1
+	// metricUnreachable is that of a site's fallback: worse than any route to the site, better than NAT.
+	metricUnreachable = 1<<32 - 2
+)
+
+// translate turns a declaration into the plan that brings it about. It reads nothing but its arguments.
+func translate(cfg *configs.Config, ids ifIDs) Plan {
+	plan := Plan{Default: translateDefault(cfg.Gateway), Doors: translateDoors(cfg.Gateway)}
+	for _, t := range cfg.Tenants {
+		plan.Tenants = append(plan.Tenants, translateTenant(cfg.Gateway, t, ids[t.Name]))
+	}
+	return plan
+}
+
+// siteInterfaces lists the site-to-site interfaces of a declaration by tenant, for allocate.
+func siteInterfaces(cfg *configs.Config) (names []string, interfaces func(string) []string) {
+	byTenant := map[string][]string{}
+	for _, t := range cfg.Tenants {
+		names = append(names, t.Name)
+		for _, s := range t.SiteToSite {
+			byTenant[t.Name] = append(byTenant[t.Name], s.Name)
+		}
+	}
+	return names, func(tenant string) []string { return byTenant[tenant] }
+}
+
+func translateDefault(g *configs.Gateway) compartments.Default {
+	backend := compartments.NIC{Name: g.Backend.Interface, MTU: g.Backend.MTU}
+	for _, a := range g.Backend.ProviderAddresses {
+		backend.Addresses = append(backend.Addresses, a.Address)
+	}
+	external := compartments.NIC{Name: g.External.Interface, MTU: g.External.MTU}
+	for _, a := range g.External.Addresses {
+		external.Addresses = append(external.Addresses, a.Address)
+	}
+	d := compartments.Default{NICs: []compartments.NIC{backend, external}}
+	for _, r := range g.Backend.ProviderRoutes {
+		d.Routes = append(d.Routes, compartments.Route{Prefix: r.Destination, NextHop: r.NextHop, Link: backend.Name})
+	}
+	for _, hop := range g.External.DefaultGateways {
+		d.Routes = append(d.Routes, compartments.Route{Prefix: anyOf(hop), NextHop: hop, Link: external.Name})
+	}
+	return d
+}
+
+func translateDoors(g *configs.Gateway) dataplane.Gateway {
+	return dataplane.Gateway{
+		Backend:           g.Backend.Interface,
+		External:          g.External.Interface,
+		ProviderAddresses: g.ProviderAddresses(),
+		OwnAddresses:      g.OwnAddresses(),
+		PoolPrefixes:      g.PoolPrefixes(),
+	}
+}
+
+func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint32) *TenantPlan {
+	plan := &TenantPlan{
+		Name:        t.Name,
+		Compartment: compartments.Config{VirtualPrefixes: t.VirtualPrefixes()},
+		Doors:       dataplane.Tenant{Name: t.Name, RoutingDomain: t.RoutingDomainID},
+		Sites:       map[string][]netip.Prefix{},
+		Through:     map[string]string{},
+	}
+	for _, s := range t.VirtualSubnets {
+		plan.VSIDs = append(plan.VSIDs, s.VSID)
+	}
+	plan.addInternal(g, t)
+	for _, s := range t.SiteToSite {
+		plan.addSite(g, t, s, ids[s.Name])
+	}
+	plan.addUnreachable(t)
+	for _, r := range t.Routes {
+		plan.addRoute(compartments.Route{Prefix: r.Prefix, NextHop: r.NextHop, Link: r.Interface, Metric: r.Metric})
+	}
+	if t.NAT != nil {
+		plan.addNAT(g, t)
+	}
+	return plan
+}
+
+func (p *TenantPlan) addRoute(r compartments.Route) {
+	p.Compartment.Routes = append(p.Compartment.Routes, r)
+}
+
+// addInternal adds the links to the virtual network, the routes to its other subnets, and the lookup records.
+func (p *TenantPlan) addInternal(g *configs.Gateway, t *configs.Tenant) {
+	connected := map[uint32]bool{}
+	for _, i := range t.InternalInterfaces {
+		connected[i.VSID] = true
+		p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
+			Name: i.Name, Kind: compartments.Veth, Peer: internalPeer(i.VSID), MAC: i.MACAddress,
+			MTU: g.Backend.MTU - nvgreOverhead, NoARP: true, Addresses: i.Addresses, Alias: t.Name + "/" + i.Name,
+		})
+		door := dataplane.Interface{VSID: i.VSID, Link: internalPeer(i.VSID), MAC: i.MACAddress}
+		for _, a := range i.Addresses {
+			door.Addresses = append(door.Addresses, a.Addr())
+		}
+		p.Doors.Interfaces = append(p.Doors.Interfaces, door)
+		p.Through[i.Name] = fmt.Sprintf("VSID %d", i.VSID)
+	}
+	for _, s := range t.VirtualSubnets {
+		// Any internal interface leads to all of the routing domain: door 1 finds the VSID by the record. The first
+		// takes it, so that the way is the same after every restart.
+		if source := t.InternalAddress(s.Prefix.Addr()); !connected[s.VSID] && source.IsValid() {
+			p.addRoute(compartments.Route{Prefix: s.Prefix, Link: t.InternalInterfaces[0].Name, Source: source})
+		}
+	}
+	for _, r := range t.LookupRecords {
+		p.Doors.Records = append(p.Doors.Records, dataplane.Record{
+			CA: r.CustomerAddress, VSID: r.VSID, MAC: r.MACAddress, PA: r.ProviderAddress,
+		})
+	}
+}
+
+// addSite adds a site-to-site interface with its routes, and its tunnel where that can be carried out.
+func (p *TenantPlan) addSite(g *configs.Gateway, t *configs.Tenant, s configs.SiteToSite, id uint32) {
+	ike, esp, dpd := s.IKE.Proposals, s.IKE.ESPProposals, s.IKE.DeadPeerDetection
+	if len(ike) == 0 {
+		ike = g.IKE.Proposals
+	}
+	if len(esp) == 0 {
+		esp = g.IKE.ESPProposals
+	}
+	if dpd == 0 {
+		dpd = g.IKE.DeadPeerDetection
+	}
+	p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
+		Name: s.Name, Kind: compartments.XFRM, IfID: id, Outside: true, Alias: t.Name + "/" + s.Name,
+		MTU: vpn.InnerMTU(g.External.MTU, s.SourceAddress.Is6(), esp),
+	})
+	p.Through[s.Name] = "site " + s.Destination.String()
+	for _, subnet := range s.Subnets {
+		// Law 7: what the compartment itself sends into a tunnel carries its internal address.
+		p.addRoute(compartments.Route{
+			Prefix: subnet.Prefix, Link: s.Name, Metric: subnet.Metric, Source: t.InternalAddress(subnet.Prefix.Addr()),
+		})
+	}
+	for _, subnet := range slices.Concat(s.Subnets, s.PostConnectionSubnets) {
+		p.Sites[s.Name] = append(p.Sites[s.Name], subnet.Prefix)
+	}
+	if s.Authentication.Method != configs.AuthPSK {
+		return // declared, not carried out yet; the link stands and fails closed
+	}
+	p.VPN = append(p.VPN, vpn.Interface{
+		Name: s.Name, IfID: id, LocalAddress: s.SourceAddress, PeerAddress: s.Destination.Address,
+		RemoteID: s.Authentication.RemoteIdentity, PSK: s.Authentication.SharedSecret.Reveal(),
+		IKEProposals: ike, ESPProposals: esp, DPD: dpd, Initiate: vpn.Initiate(s.Initiate),
+	})
+}
+
+// addUnreachable adds the fallback of every site's prefix (law 1): a route that is withdrawn means unreachable, not
+// out through NAT. It holds for host routes of peers too (law 6).
+func (p *TenantPlan) addUnreachable(t *configs.Tenant) {
+	for _, prefix := range t.SitePrefixes() {
+		p.addRoute(compartments.Route{Prefix: prefix, Metric: metricUnreachable, Unreachable: true})
+	}
+}
+
+// addNAT adds the way to the Internet.
+func (p *TenantPlan) addNAT(g *configs.Gateway, t *configs.Tenant) {
+	mac := externalMAC(t.RoutingDomainID)
+	p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
+		Name: externalLink, Kind: compartments.Veth, Peer: externalPeer(t.RoutingDomainID), MAC: mac,
+		MTU: g.External.MTU, NoARP: true, Outside: true, Alias: t.Name + "/" + externalLink,
+	})
+	p.NAT = nat.Config{
+		Link: externalLink, PrivateDestinations: t.NAT.PrivateDestinations, Protected: t.SitePrefixes(),
+	}
+	door := &dataplane.External{Link: externalPeer(t.RoutingDomainID), MAC: mac}
+	var through []string
+	var families []netip.Prefix
+	for _, a := range t.NAT.ExternalAddresses {
+		address := nat.Address{Address: a.Address, First: a.Ports.First, Last: a.Ports.Last}
+		p.NAT.Addresses = append(p.NAT.Addresses, address)
+		door.Owned = append(door.Owned, dataplane.Ports{Address: a.Address, First: a.Ports.First, Last: a.Ports.Last})
+		through = append(through, publicPorts(address))
+		if family := anyOf(a.Address); !slices.Contains(families, family) {
+			families = append(families, family)
+		}
+	}
+	for _, m := range t.NAT.StaticMappings {
+		p.NAT.Mappings = append(p.NAT.Mappings, nat.Mapping{
+			Protocol: nat.Protocol(m.Protocol), External: m.External, Internal: m.Internal,
+		})
+	}
+	for _, family := range families {
+		p.addRoute(compartments.Route{
+			Prefix: family, Link: externalLink, Metric: metricNAT, Source: t.InternalAddress(family.Addr()),
+		})
+	}
+	p.Doors.External = door
+	p.Through[externalLink] = strings.Join(through, " ")
+}
+
+// anyOf is the prefix of all addresses of a's family.
+func anyOf(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
