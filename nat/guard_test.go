@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -159,12 +158,8 @@ func TestPrivateDestinationsAreRefusedUnlessDeclared(t *testing.T) {
 	sniff(t, n)
 	private := netip.MustParseAddr("192.168.7.7")
 	serve(t, n.internet, "tcp", at(private, 80))
-	start := time.Now()
 	if _, err := dial(t, n.vm, "tcp", netip.AddrPort{}, at(private, 80)); !errors.Is(err, unix.EHOSTUNREACH) {
 		t.Errorf("the VM learned %v, want unreachable", err)
-	}
-	if waited := time.Since(start); waited > timeout/2 {
-		t.Errorf("the VM learned it after %v only", waited)
 	}
 	ula := netip.MustParseAddrPort("[fd99::1]:80")
 	if _, err := dial(t, n.vm, "tcp", netip.AddrPort{}, ula); !errors.Is(err, unix.EACCES) {

@@ -67,7 +67,8 @@ func newNetwork(t *testing.T) network {
 	gw := handle(t, n.gw)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "in0"
-	must(t, gw.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}))
+	snooping := false // It would hold back neighbour discovery until the hosts have reported.
+	must(t, gw.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}))
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	pair(t, n.gw, "ext", mac, n.internet, "wan", mac)
 	pair(t, n.gw, "vm", nil, n.vm, "eth0", nil)
@@ -118,9 +119,8 @@ func settle(t *testing.T, ns *netns.Namespace) {
 	t.Helper()
 	must(t, ns.Do(func() error {
 		for path, value := range map[string]string{
-			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv6/conf/all/accept_dad": "0",
-			"ipv6/conf/default/accept_dad": "0", "ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0",
-			"ipv4/icmp_ratelimit": "0", "ipv4/icmp_msgs_per_sec": "100000", "ipv6/icmp/ratelimit": "0",
+			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/icmp_ratelimit": "0",
+			"ipv4/icmp_msgs_per_sec": "100000", "ipv6/icmp/ratelimit": "0",
 		} {
 			if err := os.WriteFile("/proc/sys/net/"+path, []byte(value), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
@@ -128,8 +128,9 @@ func settle(t *testing.T, ns *netns.Namespace) {
 		}
 		links, err := os.ReadDir("/proc/sys/net/ipv4/conf")
 		for _, l := range links {
-			path := "/proc/sys/net/ipv4/conf/" + l.Name() + "/rp_filter"
-			err = errors.Join(err, os.WriteFile(path, []byte("0"), 0))
+			for _, path := range []string{"ipv4/conf/" + l.Name() + "/rp_filter", "ipv6/conf/" + l.Name() + "/accept_dad"} {
+				err = errors.Join(err, os.WriteFile("/proc/sys/net/"+path, []byte("0"), 0))
+			}
 		}
 		return err
 	}))
