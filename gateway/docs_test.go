@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"bulkhead/compartments"
+	"bulkhead/configs"
+	"bulkhead/dataplane"
+	"bulkhead/internal/testenv"
+	"bulkhead/nat"
+)
+
+// documented are the reasons in docs/drops.md, as "where reason".
+func documented(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile("../docs/drops.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	heading, row := regexp.MustCompile(`^## (\w+):`), regexp.MustCompile(`^\| ([a-z0-9-]+) \|`)
+	where := ""
+	for line := range strings.Lines(string(text)) {
+		if m := heading.FindStringSubmatch(line); m != nil {
+			where = m[1]
+		} else if m := row.FindStringSubmatch(line); m != nil && m[1] != "reason" && !strings.HasPrefix(m[1], "--") {
+			found[where+" "+m[1]] = true
+		}
+	}
+	return found
+}
+
+func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
+	inDocs := documented(t)
+	inCode := map[string]bool{}
+	reasons, err := dataplane.Reasons()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range reasons {
+		inCode[r.Where+" "+r.Name] = true
+	}
+	// The compartment's counters are asked of the kernel, where the declared rules have just put them.
+	ns := testenv.Namespace(t)
+	tenant := load(t, "../configs/fabrikam").tenant("Woodgrove")
+	if err := nat.Set(t.Context(), ns, tenant.NAT); err != nil {
+		t.Fatal(err)
+	}
+	counted, err := nat.Drops(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rooms, err := compartments.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rooms.Close()
+	if err := rooms.Set(t.Context(), ns, compartments.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	own, err := compartments.Drops(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range append(counted, own...) {
+		inCode[d.Where+" "+d.Reason] = true
+	}
+	for reason := range inCode {
+		if !inDocs[reason] {
+			t.Errorf("docs/drops.md lacks %q", reason)
+		}
+	}
+	for reason := range inDocs {
+		if !inCode[reason] && !strings.HasPrefix(reason, "ipsec ") {
+			t.Errorf("docs/drops.md has %q, which nothing counts", reason)
+		}
+	}
+}
+
+func TestTheReadmesConfigurationIsValid(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(readme))
+	if block == nil {
+		t.Fatal("README.md has no configuration")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/all.yaml", []byte(block[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/contoso-ny.key", []byte("a secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := configs.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Tenants) != 1 || len(cfg.Pending()) != 0 {
+		t.Errorf("tenants %d, pending %v: the README's example must work as it stands", len(cfg.Tenants), cfg.Pending())
+	}
+}
