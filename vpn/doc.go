@@ -1,0 +1,12 @@
+// Package vpn keeps the site-to-site tunnels of every tenant in one charon, driven through its VICI socket.
+//
+// All tenants share charon, and what keeps them apart is this: a tunnel's SAs carry the if_id of its own xfrm
+// interface, its connection accepts one peer address and one peer identity only, and its pre-shared key is owned by
+// that peer identity alone. The key must not be owned by the gateway's own identity as well: that one is the same for
+// every tunnel, and charon tries each key that is owned by *either* end of a negotiation, so every tenant's key would
+// open every tenant's tunnel.
+//
+// charon is a service of its own: it is neither started nor stopped here. [Manager.Run] waits for its socket, loads what
+// is declared, and does so again whenever charon came back. SAs belong to charon and outlive the Manager; a new Manager
+// adopts them.
+package vpn

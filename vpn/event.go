@@ -1,0 +1,206 @@
+package vpn
+
+import (
+	"time"
+
+	"github.com/strongswan/govici/vici"
+)
+
+// EventKind says what happened to a tunnel.
+type EventKind string
+
+// What happens to tunnels.
+const (
+	// Up: traffic can pass.
+	Up EventKind = "up"
+	// Down: traffic could pass and cannot any more.
+	Down EventKind = "down"
+	// Failed: an attempt to bring it up failed, ours or the peer's.
+	Failed EventKind = "failed"
+)
+
+// Event tells of a change. What Tunnels says may already be newer.
+type Event struct {
+	// Tenant and Interface are empty where a peer was refused that no interface expects.
+	Tenant, Interface string
+	Kind              EventKind
+	// Peer is the address:port that the tunnel went to or came from.
+	Peer string
+	// Reason of a Down or Failed in an operator's words.
+	Reason string
+	Time   time.Time
+}
+
+// subscriptions are charon's events that the Manager needs.
+var subscriptions = []string{"ike-updown", "ike-rekey", "child-updown", "child-rekey", "log"}
+
+// watcher turns charon's events into changes of the Manager's tunnels and Events. One goroutine uses it.
+type watcher struct {
+	m       *Manager
+	reasons map[string]string // of an IKE_SA's end, by its id; the first one said counts
+	who     map[string]string // whom charon looks for, by IKE_SA
+}
+
+func (m *Manager) newWatcher() *watcher {
+	return &watcher{m: m, reasons: map[string]string{}, who: map[string]string{}}
+}
+
+// handle takes one event of charon's.
+func (w *watcher) handle(ev vici.Event) {
+	if ev.Message == nil {
+		return
+	}
+	if ev.Name == "log" {
+		w.logLine(ev.Message, ev.Timestamp)
+		return
+	}
+	name, s, ok := firstSection(ev.Message)
+	if !ok {
+		return
+	}
+	up := text(ev.Message, "up") == "yes"
+	if _, _, ours := splitName(name); !ours {
+		return
+	}
+	w.m.mu.Lock()
+	t := w.m.tunnel(name)
+	e, changed := w.change(t, ev.Name, up, name, s, ev.Timestamp)
+	changed = changed && t.declared
+	w.m.prune(name)
+	w.m.mu.Unlock()
+	if ev.Name == "ike-updown" && !up {
+		delete(w.reasons, text(s, "uniqueid"))
+	}
+	if changed {
+		w.m.reporter.report(e)
+	}
+}
+
+// change follows one event and tells whether it is worth an Event. It must be called with the Manager's mu held.
+func (w *watcher) change(t *tunnel, event string, up bool, name string, s *vici.Message, now time.Time) (Event, bool) {
+	wasUp := t.up()
+	switch event {
+	case "ike-rekey":
+		t.rekeyIKE(text(section(s, "old"), "uniqueid"), parseIKE(name, section(s, "new")))
+		return Event{}, false
+	case "child-rekey":
+		if _, pair, ok := firstSection(section(s, "child-sas")); ok {
+			delete(t.children, text(section(pair, "old"), "uniqueid"))
+			t.children[text(section(pair, "new"), "uniqueid")] = text(s, "uniqueid")
+		}
+		return Event{}, false
+	}
+	sa := parseIKE(name, s)
+	failed := false
+	switch {
+	case event == "ike-updown" && up:
+		t.ikes[sa.id] = sa
+	case event == "ike-updown":
+		_, established := t.ikes[sa.id]
+		failed = !established
+		t.dropIKE(sa.id)
+	case event == "child-updown":
+		for _, c := range sa.children {
+			if up {
+				t.children[c.id] = sa.id
+			} else {
+				delete(t.children, c.id)
+			}
+		}
+	}
+	t.suspect(now)
+	e := Event{Tenant: t.tenant, Interface: t.want.Name, Peer: sa.peer, Reason: w.reasons[sa.id], Time: now}
+	switch {
+	case t.up() && !wasUp:
+		e.Kind, e.Reason = Up, ""
+		t.cameUp(now)
+	case !t.up() && wasUp:
+		e.Kind = Down
+		t.wentDown(&e, now)
+	case failed:
+		e.Kind = Failed
+		t.didNotComeUp(&e, sa.initiator, now)
+	default:
+		return Event{}, false
+	}
+	return e, true
+}
+
+// rekeyIKE notes that an IKE_SA was replaced, its children with it.
+func (t *tunnel) rekeyIKE(from string, to ikeSA) {
+	delete(t.ikes, from)
+	t.ikes[to.id] = to
+	for child, ike := range t.children {
+		if ike == from {
+			t.children[child] = to.id
+		}
+	}
+}
+
+// dropIKE notes that an IKE_SA is gone, and its children with it.
+func (t *tunnel) dropIKE(id string) {
+	delete(t.ikes, id)
+	for child, ike := range t.children {
+		if ike == id {
+			delete(t.children, child)
+		}
+	}
+}
+
+func (t *tunnel) cameUp(now time.Time) {
+	t.since, t.failed, t.reason = now, false, ""
+	t.dial.connected(now)
+}
+
+func (t *tunnel) wentDown(e *Event, now time.Time) {
+	if e.Reason == "" {
+		e.Reason = "closed"
+	}
+	t.since, t.reason, t.failed = now, e.Reason, e.Reason == noAnswer
+	t.dial.ended(now, true)
+}
+
+func (t *tunnel) didNotComeUp(e *Event, initiator bool, now time.Time) {
+	if e.Reason == "" {
+		e.Reason = "the negotiation failed"
+	}
+	t.reason = e.Reason
+	if initiator && !t.up() {
+		t.since, t.failed = now, true
+		t.dial.ended(now, false)
+	}
+}
+
+// logLine reads one line of charon's log.
+func (w *watcher) logLine(m *vici.Message, now time.Time) {
+	line, id := text(m, "msg"), text(m, "ikesa-uniqueid")
+	if peer, reason, ok := stranger(line, w.who, id); ok {
+		w.m.reporter.report(Event{Kind: Failed, Peer: peer, Reason: reason, Time: now})
+		return
+	}
+	reason := explain(line)
+	if reason == "" || id == "" {
+		return
+	}
+	if _, said := w.reasons[id]; !said {
+		remember(w.reasons, id, reason)
+	}
+	if childFailed(line) {
+		w.childFailed(text(m, "ikesa-name"), reason, now)
+	}
+}
+
+// childFailed notes that the peer accepted the IKE_SA but not the ESP SA, of which no event tells.
+func (w *watcher) childFailed(name, reason string, now time.Time) {
+	w.m.mu.Lock()
+	t := w.m.tunnels[name]
+	if t == nil || !t.declared || t.up() {
+		w.m.mu.Unlock()
+		return
+	}
+	e := Event{Tenant: t.tenant, Interface: t.want.Name, Kind: Failed, Reason: reason, Time: now,
+		Peer: t.want.PeerAddress.String()}
+	t.didNotComeUp(&e, true, now)
+	w.m.mu.Unlock()
+	w.m.reporter.report(e)
+}

@@ -1,0 +1,275 @@
+package vpn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/strongswan/govici/vici"
+)
+
+// DefaultSocket is where charon listens for VICI unless told otherwise.
+const DefaultSocket = "/var/run/charon.vici"
+
+// reconnectPause is between two attempts to reach charon's socket.
+const reconnectPause = 250 * time.Millisecond
+
+// ErrNotConnected says that charon is not there. What was to be set is remembered, and loaded once it is.
+var ErrNotConnected = errors.New("charon is not connected")
+
+// ErrUnknown says that no such interface was declared.
+var ErrUnknown = errors.New("no such S2S interface")
+
+// Options of a Manager.
+type Options struct {
+	// Socket is the path of charon's VICI socket; DefaultSocket where empty.
+	Socket string
+	// Log takes what happens to tunnels and to the connection to charon; slog.Default where nil.
+	Log *slog.Logger
+	// OnEvent is called for every Event, one at a time and in order, without a lock held. It must not block for long:
+	// charon's events wait behind it. It must not call the Manager and wait for the answer.
+	OnEvent func(Event)
+}
+
+// Manager keeps the tunnels of all tenants as they are declared. Its methods may be called from any goroutine.
+type Manager struct {
+	opts      Options
+	log       *slog.Logger
+	ready     chan struct{}
+	readyOnce sync.Once
+
+	// apply serializes all that changes charon's configuration, and guards have and blocked. It is taken before mu.
+	apply   sync.Mutex
+	have    map[string]loaded // what charon has of ours
+	blocked map[string]bool   // tenants with an interface that waits for another tenant's to go
+
+	reporter *reporter // with a lock of its own, never taken with mu held
+
+	mu      sync.Mutex
+	client  *client            // nil while charon is not connected
+	tunnels map[string]*tunnel // what is declared, and what else has an SA, by the name at charon
+	found   []Event            // to be reported
+	tenants map[string]bool    // those that Set was called for
+	usable  map[string]bool    // the connections that this session loaded, so that they can be dialled
+}
+
+// New makes a Manager. It does nothing at charon before Run.
+func New(opts Options) *Manager {
+	if opts.Socket == "" {
+		opts.Socket = DefaultSocket
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	return &Manager{
+		opts: opts, log: opts.Log, reporter: newReporter(opts), ready: make(chan struct{}),
+		have: map[string]loaded{}, blocked: map[string]bool{},
+		tunnels: map[string]*tunnel{}, tenants: map[string]bool{}, usable: map[string]bool{},
+	}
+}
+
+// Ready is closed once charon was reached for the first time and what had been declared by then was loaded.
+func (m *Manager) Ready() <-chan struct{} { return m.ready }
+
+// Run keeps a session to charon until ctx ends: it waits for the socket, loads what is declared, follows events, dials
+// what is to be up, and starts over when charon went. It returns nil when ctx ended. Call it once.
+func (m *Manager) Run(ctx context.Context) error {
+	var last string
+	for {
+		err := m.session(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the session's end is what was asked for
+		}
+		if errors.Is(err, errSessionEnded) || err.Error() != last {
+			last = err.Error()
+			m.log.Warn("charon is not connected", "event", "charon", "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reconnectPause):
+		}
+	}
+}
+
+// session lives from charon's socket being there to its end.
+func (m *Manager) session(ctx context.Context) error {
+	c, err := dial(m.opts.Socket)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	events, ch, err := subscribe(m.opts.Socket, subscriptions...)
+	if err != nil {
+		return err
+	}
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer func() { _ = events.Close() }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	if err := m.takeOver(ctx, c); err != nil {
+		return err
+	}
+	defer m.leave()
+	m.log.Info("charon is connected", "event", "charon")
+	ended := make(chan struct{})
+	workers.Go(func() {
+		defer close(ended)
+		w := m.newWatcher()
+		for ev := range ch {
+			w.handle(ev)
+		}
+	})
+	if err := m.loadAll(ctx, c); err != nil {
+		m.log.Error("not everything could be loaded", "event", "charon", "reason", err)
+	}
+	m.readyOnce.Do(func() { close(m.ready) })
+	workers.Go(func() { m.dialLoop(ctx, c) })
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	case <-c.gone:
+	}
+	return errSessionEnded
+}
+
+// takeOver finds out what charon has, adopts its SAs, and makes the session the one in use.
+func (m *Manager) takeOver(ctx context.Context, c *client) error {
+	m.apply.Lock()
+	defer m.apply.Unlock()
+	have, sas, err := inventory(ctx, c)
+	if err != nil {
+		return err
+	}
+	m.have = have
+	now := time.Now()
+	m.mu.Lock()
+	m.client = c
+	clear(m.usable)
+	for name := range sas {
+		if _, _, ok := splitName(name); ok {
+			m.tunnel(name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.tunnels)) {
+		t := m.tunnels[name]
+		if e, changed := t.adopt(sas[name], now); changed && t.declared {
+			m.found = append(m.found, e)
+		}
+		m.prune(name)
+	}
+	m.mu.Unlock()
+	m.tellFound()
+	return nil
+}
+
+// tunnel returns what is remembered under a name of ours, and begins to remember where nothing is. It must be called
+// with mu held.
+func (m *Manager) tunnel(name string) *tunnel {
+	t := m.tunnels[name]
+	if t == nil {
+		tenant, _, _ := splitName(name)
+		t = &tunnel{tenant: tenant, children: map[string]string{}, ikes: map[string]ikeSA{}}
+		m.tunnels[name] = t
+	}
+	return t
+}
+
+// prune forgets a tunnel that nobody declares and that has no SA. It must be called with mu held.
+func (m *Manager) prune(name string) {
+	if t := m.tunnels[name]; t != nil && !t.declared && !t.up() && len(t.ikes) == 0 {
+		delete(m.tunnels, name)
+	}
+}
+
+// tellFound reports what was found out other than by charon's events.
+func (m *Manager) tellFound() {
+	m.mu.Lock()
+	found := m.found
+	m.found = nil
+	m.mu.Unlock()
+	for _, e := range found {
+		m.reporter.report(e)
+	}
+}
+
+// leave notes that charon is gone, with which tunnels were up.
+func (m *Manager) leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.client = nil
+	now := time.Now()
+	for _, t := range m.tunnels {
+		t.dial.lost(now, t.up())
+	}
+}
+
+// inventory lists what charon has under our names: connections, secrets and SAs.
+func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]ikeSA, error) {
+	have := map[string]loaded{}
+	messages, err := c.list(ctx, "list-conns", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, conn := range parseConns(messages) {
+		if _, _, ok := splitName(conn.name); ok {
+			have[conn.name] = loaded{conn: true, view: conn}
+		}
+	}
+	shared, err := c.call(ctx, "get-shared", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range texts(shared, "keys") {
+		if _, _, ok := splitName(name); ok {
+			l := have[name]
+			l.secret = true
+			have[name] = l
+		}
+	}
+	sas, err := listSAs(ctx, c, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	for name := range sas {
+		if _, _, ok := splitName(name); ok {
+			l := have[name] // an SA alone is something to sweep, too
+			have[name] = l
+		}
+	}
+	return have, sas, nil
+}
+
+// listSAs lists the IKE_SAs of one connection, or of all with an empty name, by connection.
+func listSAs(ctx context.Context, c *client, name string) (map[string][]ikeSA, error) {
+	in := vici.NewMessage()
+	if name != "" {
+		in = arguments("ike", name)
+	}
+	messages, err := c.list(ctx, "list-sas", in)
+	if err != nil {
+		return nil, err
+	}
+	sas := map[string][]ikeSA{}
+	for _, sa := range parseSAs(messages) {
+		sas[sa.name] = append(sas[sa.name], sa)
+	}
+	return sas, nil
+}
+
+// connected returns the session in use, or ErrNotConnected.
+func (m *Manager) connected() (*client, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.client == nil {
+		return nil, fmt.Errorf("%w at %s", ErrNotConnected, m.opts.Socket)
+	}
+	return m.client, nil
+}

@@ -1,0 +1,90 @@
+package vpn
+
+import (
+	"regexp"
+	"strings"
+)
+
+// charon's events do not say why; its log lines do, and each names the IKE_SA that it is about. reasons turns the ones
+// that explain an end into words for an operator. $n is a
+// group of the pattern.
+var reasons = []struct {
+	pattern *regexp.Regexp
+	words   string
+}{
+	{regexp.MustCompile(`^tried \d+ shared keys? for '(.*)' - '(.*)', but MAC mismatched`),
+		"wrong pre-shared key: the peer that claims to be $2 was refused"},
+	{regexp.MustCompile(`^no shared key found for '(.*)' - '(.*)'`), "no pre-shared key for the identity $2"},
+	{regexp.MustCompile(`^received AUTHENTICATION_FAILED notify error`),
+		"the peer refused our identity or pre-shared key (AUTHENTICATION_FAILED)"},
+	{regexp.MustCompile(`^received (\S+) notify error`), "the peer refused: $1"},
+	{regexp.MustCompile(`^received (\S+) notify, no CHILD_SA built`), "the peer refused the ESP SA: $1"},
+	{regexp.MustCompile(`^giving up after (\d+) retransmits`), noAnswer},
+	{regexp.MustCompile(`^establishing IKE_SA failed, peer not responding`), noAnswer},
+	{regexp.MustCompile(`^received DELETE for IKE_SA`), "closed by the peer"},
+	{regexp.MustCompile(`^received DELETE for ESP CHILD_SA`), "closed by the peer"},
+	{regexp.MustCompile(`^deleting (unestablished )?IKE_SA`), "closed by the gateway"},
+	{regexp.MustCompile(`^closing CHILD_SA`), "closed by the gateway"},
+	{regexp.MustCompile(`^received IDr (.*), but require (.*)`), "the peer asked for the identity $1 instead of $2"},
+	{regexp.MustCompile(`^constraint check failed: (.*)`), "the peer is not who it must be: $1"},
+	{regexp.MustCompile(`^selected peer config '.*' unacceptable: (.*)`), "the peer is not who it must be: $1"},
+	{regexp.MustCompile(`^received proposals unacceptable`), "no IKE proposal in common"},
+	{regexp.MustCompile(`^no acceptable proposal found`), "no proposal in common"},
+	{regexp.MustCompile(`^no acceptable traffic selectors found`), "no traffic selectors in common"},
+	{regexp.MustCompile(`^traffic selectors .* unacceptable`), "no traffic selectors in common"},
+	{regexp.MustCompile(`^unable to install .*in kernel`), "the kernel refused the ESP SA"},
+	{regexp.MustCompile(`^unable to resolve (.*), initiate aborted`), "cannot resolve $1"},
+}
+
+// noAnswer is the reason that makes a peer unreachable rather than a tunnel closed.
+const noAnswer = "the peer does not answer"
+
+// childFailed tells whether the line says that an ESP SA was refused, after which the IKE_SA may stand.
+func childFailed(line string) bool {
+	return strings.HasPrefix(line, "received ") && strings.HasSuffix(line, ", no CHILD_SA built")
+}
+
+// explain gives the reason in a line of charon's log, or "".
+func explain(line string) string {
+	for _, r := range reasons {
+		if m := r.pattern.FindStringSubmatchIndex(line); m != nil {
+			return string(r.pattern.ExpandString(nil, r.words, line, m))
+		}
+	}
+	return ""
+}
+
+var (
+	noConfig = regexp.MustCompile(`^no IKE config found for (\S+)\.\.\.(\S+), sending`)
+	looking  = regexp.MustCompile(`^looking for peer configs matching \S+\[.*\]\.\.\.([0-9a-fA-F.:]+)\[(.*)\]$`)
+)
+
+const noPeer = "no matching peer config found"
+
+// stranger reads a line about a peer that no interface expects. who remembers, between two lines about one IKE_SA, whom
+// charon is looking for; the pair is the address that dialled and the reason.
+func stranger(line string, who map[string]string, id string) (peer, reason string, ok bool) {
+	if m := noConfig.FindStringSubmatch(line); m != nil {
+		return m[2], "no interface expects a peer at this address", true
+	}
+	if m := looking.FindStringSubmatch(line); m != nil {
+		remember(who, id, m[1]+" "+m[2])
+		return "", "", false
+	}
+	if strings.HasPrefix(line, noPeer) {
+		peer, identity, _ := strings.Cut(who[id], " ")
+		delete(who, id)
+		return peer, "no interface expects the identity " + identity + " at this address", true
+	}
+	return "", "", false
+}
+
+// mostRemembered bounds what a flood of half-open IKE_SAs can make us remember.
+const mostRemembered = 10000
+
+func remember(m map[string]string, key, value string) {
+	if len(m) >= mostRemembered {
+		clear(m)
+	}
+	m[key] = value
+}

@@ -1,0 +1,287 @@
+package vpn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+const (
+	// goneTimeout is how long terminated SAs may take to go; charon needs milliseconds.
+	goneTimeout = 5 * time.Second
+	gonePause   = 20 * time.Millisecond
+)
+
+// Set makes want the whole desired state of one tenant's tunnels. What is as it should be is not touched; an interface
+// that is gone is unloaded and its SAs ended before Set returns; one whose addresses, identities or if_id changed is
+// loaded anew and its SAs ended. Other changes leave standing SAs alone.
+//
+// Set carries on past an interface that fails, and returns all errors; one that is declared wrongly stays as it was.
+// With ErrNotConnected in the error, the desired state was taken up and is loaded when charon comes.
+func (m *Manager) Set(ctx context.Context, tenant string, want []Interface) error {
+	m.apply.Lock()
+	defer m.apply.Unlock()
+	errs := []error{m.declare(tenant, want)}
+	m.tellFound()
+	c, err := m.connected()
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("tenant %s: %w", tenant, err))...)
+	}
+	errs = append(errs, m.applyTenant(ctx, c, tenant))
+	for _, other := range slices.Sorted(maps.Keys(m.blocked)) {
+		if other != tenant {
+			if err := m.applyTenant(ctx, c, other); err != nil {
+				m.log.Warn("an interface still waits", "event", "blocked", "tenant", other, "reason", err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// declare takes up the desired state of a tenant without telling charon.
+func (m *Manager) declare(tenant string, want []Interface) error {
+	if _, _, ok := splitName(connName(tenant, "x")); !ok {
+		return fmt.Errorf("tenant %q: the name must not be empty or contain %q", tenant, nameSeparator)
+	}
+	var errs []error
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tenants[tenant] = true
+	keep := map[string]bool{}
+	ifIDs := map[uint32]string{}
+	for _, i := range want {
+		i = i.withDefaults()
+		name := connName(tenant, i.Name)
+		err := i.check()
+		if keep[name] {
+			err = errors.Join(err, errors.New("the name is declared twice"))
+		}
+		if other, twice := ifIDs[i.IfID]; twice {
+			err = errors.Join(err, fmt.Errorf("if_id %d is %s's", i.IfID, other))
+		}
+		keep[name], ifIDs[i.IfID] = true, i.Name
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tenant %s, interface %s: %w", tenant, i.Name, err))
+			continue
+		}
+		m.take(tenant, name, i)
+	}
+	for name, t := range m.tunnels {
+		if t.tenant == tenant && !keep[name] {
+			t.declared = false
+			delete(m.usable, name)
+			m.prune(name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// take takes up one interface's desired state. An SA of it may stand already. It must be called with mu held.
+func (m *Manager) take(tenant, name string, i Interface) {
+	t := m.tunnel(name)
+	if t.declared && t.want.equal(i) {
+		return
+	}
+	wasDeclared := t.declared
+	t.declared, t.want = true, i
+	t.failed, t.reason, t.dial = false, "", dialing{upAt: t.dial.upAt, restore: t.dial.restore}
+	if !wasDeclared && t.up() {
+		m.found = append(m.found, Event{Tenant: tenant, Interface: i.Name, Kind: Up, Peer: t.peer(), Time: time.Now()})
+	}
+}
+
+// loadAll brings every tenant that was set to what is desired of it.
+func (m *Manager) loadAll(ctx context.Context, c *client) error {
+	m.apply.Lock()
+	defer m.apply.Unlock()
+	m.mu.Lock()
+	tenants := slices.Sorted(maps.Keys(m.tenants))
+	m.mu.Unlock()
+	var errs []error
+	for _, tenant := range tenants {
+		errs = append(errs, m.applyTenant(ctx, c, tenant))
+	}
+	return errors.Join(errs...)
+}
+
+// applyTenant must be called with apply held.
+func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) error {
+	var errs []error
+	have, want, others := m.collect(tenant)
+	delete(m.blocked, tenant)
+	for _, s := range plan(have, want) {
+		err := error(nil)
+		if s.remove {
+			err = m.remove(ctx, c, s)
+		} else if other := clash(s.name, s.iface, others); other != "" {
+			m.blocked[tenant] = true
+			err = fmt.Errorf("its identities clash with those of %s: a peer's key must open one tunnel only", other)
+		} else {
+			others[s.name] = s.iface
+			err = m.load(ctx, c, s)
+		}
+		if err == nil {
+			continue
+		}
+		_, iface, _ := splitName(s.name)
+		errs = append(errs, fmt.Errorf("tenant %s, interface %s: %w", tenant, iface, err))
+		if !refused(err) && (ctx.Err() != nil || c.ended()) {
+			errs = append(errs, ErrNotConnected)
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collect gathers what charon has of the tenant, what is wanted, and what must not clash with it: what other tenants
+// have loaded, and what of the tenant's own stays as it is. It must be called with apply held.
+func (m *Manager) collect(tenant string) (have map[string]loaded, want, others map[string]Interface) {
+	have, want, others = map[string]loaded{}, map[string]Interface{}, map[string]Interface{}
+	m.mu.Lock()
+	for name, t := range m.tunnels {
+		if t.declared && t.tenant == tenant {
+			want[name] = t.want
+		}
+	}
+	m.mu.Unlock()
+	for name, l := range m.have {
+		owner, _, _ := splitName(name)
+		wanted, stays := want[name]
+		switch {
+		case owner != tenant && l.known:
+			others[name] = l.iface
+		case owner == tenant && l.known && stays && l.iface.equal(wanted):
+			others[name] = l.iface
+		}
+		if owner == tenant {
+			have[name] = l
+		}
+	}
+	return have, want, others
+}
+
+// load loads the secret and the connection of one interface, and ends the SAs that do not belong to it any more.
+func (m *Manager) load(ctx context.Context, c *client, s step) error {
+	secret, err := secretMessage(s.name, s.iface)
+	if err != nil {
+		return err
+	}
+	conn, err := connMessage(s.name, s.iface)
+	if err != nil {
+		return err
+	}
+	l := m.have[s.name]
+	l.known = false
+	m.have[s.name] = l
+	if _, err := c.call(ctx, "load-shared", secret); err != nil {
+		return err
+	}
+	l.secret = true
+	m.have[s.name] = l
+	if _, err := c.call(ctx, "load-conn", conn); err != nil {
+		return err
+	}
+	if err := m.end(ctx, c, s); err != nil {
+		// The connection is the new one, the SAs are not: the next Set must look at them again.
+		l.conn, l.view = true, connection{}
+		m.have[s.name] = l
+		return err
+	}
+	m.have[s.name] = loaded{conn: true, secret: true, known: true, iface: s.iface}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.usable[s.name] = true
+	return nil
+}
+
+// remove unloads one interface and ends its SAs. The connection goes first, so that nobody dials it again.
+func (m *Manager) remove(ctx context.Context, c *client, s step) error {
+	l := m.have[s.name]
+	if l.conn {
+		if _, err := c.call(ctx, "unload-conn", arguments("name", s.name)); err != nil {
+			return err
+		}
+		l.conn, l.known = false, false
+		m.have[s.name] = l
+	}
+	if l.secret {
+		if _, err := c.call(ctx, "unload-shared", arguments("id", s.name)); err != nil {
+			return err
+		}
+		l.secret = false
+		m.have[s.name] = l
+	}
+	if err := m.end(ctx, c, s); err != nil {
+		return err
+	}
+	delete(m.have, s.name)
+	return nil
+}
+
+// end ends the stale SAs of a step and waits until they are gone. Those that only come up now are for the sweep.
+func (m *Manager) end(ctx context.Context, c *client, s step) error {
+	ids := map[string]bool{}
+	switch s.stale {
+	case staleNone:
+		return nil
+	case staleMismatch:
+		m.mu.Lock()
+		for id, sa := range m.tunnel(s.name).ikes {
+			if !sa.fits(s.iface) {
+				ids[id] = true
+			}
+		}
+		m.mu.Unlock()
+	case staleAll:
+		sas, err := listSAs(ctx, c, s.name)
+		if err != nil {
+			return err
+		}
+		for _, sa := range sas[s.name] {
+			ids[sa.id] = true
+		}
+	}
+	return endSAs(ctx, c, s.name, ids)
+}
+
+// endSAs ends the IKE_SAs, with their children, and waits until charon does not list them any more. The peers are told
+// once and not waited for.
+func endSAs(ctx context.Context, c *client, name string, ids map[string]bool) error {
+	for id := range ids {
+		if err := terminate(ctx, c, "ike-id", id); err != nil {
+			return err
+		}
+	}
+	deadline := time.Now().Add(goneTimeout)
+	for len(ids) > 0 {
+		sas, err := listSAs(ctx, c, name)
+		if err != nil {
+			return err
+		}
+		left := slices.DeleteFunc(sas[name], func(sa ikeSA) bool { return !ids[sa.id] })
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d SAs did not end within %v", len(left), goneTimeout)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(gonePause):
+		}
+	}
+	return nil
+}
+
+// terminate ends one IKE_SA (kind ike-id) or CHILD_SA (kind child-id). One that is gone already is no error.
+func terminate(ctx context.Context, c *client, kind, id string) error {
+	out, err := c.call(ctx, "terminate", arguments(kind, id, "force", "yes", "timeout", "-1"))
+	if refused(err) && text(out, "matches") == "0" {
+		return nil
+	}
+	return err
+}

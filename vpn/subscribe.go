@@ -1,0 +1,92 @@
+package vpn
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+
+	"github.com/strongswan/govici/vici"
+)
+
+// subscribe opens a session for events alone, so that they do not wait behind the answers to commands. The channel is
+// closed when the session ends.
+func subscribe(socket string, events ...string) (*vici.Session, <-chan vici.Event, error) {
+	var held *holdingConn
+	session, err := vici.NewSession(vici.WithSocketPath(socket), vici.WithDialContext(
+		func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			held = &holdingConn{Conn: conn}
+			return held, err
+		}))
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to charon at %s: %w", socket, err)
+	}
+	ch := make(chan vici.Event, streamBuffer)
+	session.NotifyEvents(ch)
+	if err := session.Subscribe(events...); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("subscribe to charon's events: %w", err), session.Close())
+	}
+	held.release.Store(true)
+	// The answer to any command makes the reader come back for what was held.
+	if _, err := session.Call(context.Background(), "version", nil); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("ask charon for its version: %w", err), session.Close())
+	}
+	return session, ch, nil
+}
+
+// holdingConn keeps events back until the session is subscribed to all that it wants. govici holds its lock while it
+// waits for the answer to a subscription, and its reader needs that lock to pass on an event: one event that arrives
+// between two subscriptions, and nothing moves any more.
+type holdingConn struct {
+	net.Conn
+	release atomic.Bool
+	held    [][]byte // whole packets
+	rest    []byte   // of the packet that is being read
+}
+
+const (
+	viciLength = 4       // octets of length before each packet
+	viciEvent  = 7       // packet type of an event
+	viciMost   = 1 << 20 // charon's packets end at 512 kB
+)
+
+// Read is called by govici's one reader only.
+func (c *holdingConn) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		if c.release.Load() && len(c.held) > 0 {
+			c.rest, c.held = c.held[0], c.held[1:]
+			break
+		}
+		packet, err := c.packet()
+		if err != nil {
+			return 0, err
+		}
+		if packet[viciLength] == viciEvent && (!c.release.Load() || len(c.held) > 0) {
+			c.held = append(c.held, packet)
+			continue
+		}
+		c.rest = packet
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// packet reads one packet, its length included.
+func (c *holdingConn) packet() ([]byte, error) {
+	head := make([]byte, viciLength)
+	if _, err := io.ReadFull(c.Conn, head); err != nil {
+		return nil, err
+	}
+	size := binary.BigEndian.Uint32(head)
+	if size == 0 || size > viciMost {
+		return nil, fmt.Errorf("charon sent a packet of %d octets", size)
+	}
+	packet := append(head, make([]byte, size)...)
+	_, err := io.ReadFull(c.Conn, packet[viciLength:])
+	return packet, err
+}

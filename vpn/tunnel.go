@@ -1,0 +1,193 @@
+package vpn
+
+import (
+	"time"
+)
+
+// State of a tunnel.
+type State string
+
+// States of a tunnel.
+const (
+	// Disconnected: nobody needs it, or the peer closed it.
+	Disconnected State = "disconnected"
+	// Connecting: one end dials.
+	Connecting State = "connecting"
+	// Connected: traffic passes.
+	Connected State = "connected"
+	// Unreachable: the last dial of ours failed, or the peer fell silent.
+	Unreachable State = "unreachable"
+)
+
+// Tunnel is the actual state of one declared interface's tunnel.
+type Tunnel struct {
+	Tenant    string `json:"tenant"`
+	Interface string `json:"interface"`
+	State     State  `json:"state"`
+	// Since is when State was entered, as far as is known; zero for a tunnel that never was up.
+	Since time.Time `json:"since,omitzero"`
+	// Local and Peer are the address:port in use; of a tunnel that is down, the declared addresses alone.
+	Local string `json:"local"`
+	Peer  string `json:"peer"`
+	// LocalID and PeerID are the IKE identities.
+	LocalID string `json:"localId"`
+	PeerID  string `json:"peerId"`
+	// IKE and ESP are the negotiated algorithms in charon's words.
+	IKE string `json:"ike,omitempty"`
+	ESP string `json:"esp,omitempty"`
+	// Encapsulated tells whether ESP travels in UDP because of NAT on the way.
+	Encapsulated bool `json:"encapsulated,omitempty"`
+	// UniqueID is charon's number of the IKE_SA; rekeying changes it.
+	UniqueID string `json:"uniqueId,omitempty"`
+	// SPIIn and SPIOut are the ESP SPIs in hexadecimal. Rekeying changes them.
+	SPIIn  string `json:"spiIn,omitempty"`
+	SPIOut string `json:"spiOut,omitempty"`
+	// The counters are of the current SAs, so rekeying restarts them.
+	BytesIn    uint64 `json:"bytesIn"`
+	BytesOut   uint64 `json:"bytesOut"`
+	PacketsIn  uint64 `json:"packetsIn"`
+	PacketsOut uint64 `json:"packetsOut"`
+	// RekeyInSeconds is the time until the ESP SA is replaced.
+	RekeyInSeconds int64 `json:"rekeyInSeconds,omitempty"`
+	// LastError is why the tunnel last went down or did not come up, or who was refused.
+	LastError string `json:"lastError,omitempty"`
+}
+
+// tunnel is what the Manager remembers about an interface: what charon's events said, and our own dialling. SAs are
+// followed for undeclared ones too, as an interface may be declared when its SA stands already. The Manager's mu guards
+// it.
+type tunnel struct {
+	tenant   string
+	declared bool
+	want     Interface
+	children map[string]string // CHILD_SAs that are up: their id -> the IKE_SA's
+	ikes     map[string]ikeSA  // IKE_SAs that were established, as they were then, by id
+	since    time.Time
+	failed   bool // the peer did not answer, or refused
+	reason   string
+	dial     dialing
+	// sweepAt is when to look for SAs that must go; zero when there is no cause to.
+	sweepAt, sweptAt time.Time
+}
+
+func (t *tunnel) up() bool { return len(t.children) > 0 }
+
+// adopt takes over the SAs that charon lists, and tells of the change to what was known.
+func (t *tunnel) adopt(sas []ikeSA, now time.Time) (Event, bool) {
+	wasUp := t.up()
+	clear(t.children)
+	clear(t.ikes)
+	e := Event{Tenant: t.tenant, Interface: t.want.Name, Peer: t.want.PeerAddress.String(), Time: now}
+	for _, sa := range sas {
+		if sa.state != ikeConnecting {
+			t.ikes[sa.id] = sa
+		}
+		for _, c := range sa.children {
+			if c.up() {
+				t.children[c.id] = sa.id
+				t.since, e.Peer = now.Add(-sa.established), sa.peer
+			}
+		}
+	}
+	t.suspect(now)
+	switch {
+	case t.up():
+		t.failed, t.reason = false, ""
+		t.dial.connected(now)
+		e.Kind = Up
+	case wasUp:
+		e.Kind, e.Reason = Down, "charon was restarted"
+		t.since, t.reason = now, e.Reason
+	}
+	return e, t.up() != wasUp
+}
+
+// peer is the address:port of an SA, or the declared address.
+func (t *tunnel) peer() string {
+	for _, sa := range t.ikes {
+		return sa.peer
+	}
+	return t.want.PeerAddress.String()
+}
+
+// suspect has the sweep look at the SAs soon if some may have to go.
+func (t *tunnel) suspect(now time.Time) {
+	if !t.declared {
+		return
+	}
+	if len(t.children) > 1 || len(t.ikes) > 1 {
+		t.sweepAt = now.Add(sweepDelay)
+	}
+	for _, sa := range t.ikes {
+		if !sa.fits(t.want) {
+			t.sweepAt, t.sweptAt = now, time.Time{}
+		}
+	}
+}
+
+// show merges what is declared, remembered and listed.
+func (t *tunnel) show(sas []ikeSA, now time.Time) Tunnel {
+	out := Tunnel{
+		Tenant: t.tenant, Interface: t.want.Name, Since: t.since, LastError: t.reason,
+		Local: t.want.LocalAddress.String(), Peer: t.want.PeerAddress.String(),
+		LocalID: t.want.LocalID, PeerID: t.want.RemoteID,
+	}
+	connecting := now.Before(t.dial.until)
+	var best *ikeSA
+	for n := range sas {
+		sa := &sas[n]
+		connecting = connecting || sa.state == ikeConnecting
+		if sa.carries() && (best == nil || sa.established < best.established) {
+			best = sa
+		}
+	}
+	switch {
+	case best != nil:
+		out.State = Connected
+		out.fill(*best)
+		if out.Since.IsZero() || !t.up() {
+			out.Since = now.Add(-best.established)
+		}
+	case connecting:
+		out.State = Connecting
+	case t.failed:
+		out.State = Unreachable
+	default:
+		out.State = Disconnected
+	}
+	return out
+}
+
+// carries tells whether traffic passes through the SA.
+func (sa ikeSA) carries() bool {
+	for _, c := range sa.children {
+		if c.up() {
+			return true
+		}
+	}
+	return false
+}
+
+// fill takes the endpoints, algorithms and counters of an SA that carries traffic.
+func (out *Tunnel) fill(sa ikeSA) {
+	out.Local, out.Peer, out.LocalID, out.PeerID = sa.local, sa.peer, sa.localID, sa.peerID
+	out.IKE, out.UniqueID = sa.algorithms, sa.id
+	var newest *childSA
+	for n := range sa.children {
+		c := &sa.children[n]
+		if !c.up() {
+			continue
+		}
+		out.BytesIn, out.BytesOut = out.BytesIn+c.bytesIn, out.BytesOut+c.bytesOut
+		out.PacketsIn, out.PacketsOut = out.PacketsIn+c.packetsIn, out.PacketsOut+c.packetsOut
+		if newest == nil || c.state == childInstalled &&
+			(newest.state != childInstalled || c.installed < newest.installed) {
+			newest = c
+		}
+	}
+	if newest != nil {
+		out.ESP, out.Encapsulated = newest.algorithms, newest.encapsulated
+		out.SPIIn, out.SPIOut = newest.spiIn, newest.spiOut
+		out.RekeyInSeconds = int64(newest.rekeyIn / time.Second)
+	}
+}
