@@ -2,6 +2,7 @@ package compartments
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -97,7 +98,7 @@ func parseAddress(b []byte) (address, error) {
 		local = remote // IPv6 without a peer address has IFA_ADDRESS only.
 	}
 	if a.prefix = netip.PrefixFrom(local, int(b[1])); !a.prefix.IsValid() {
-		return address{}, fmt.Errorf("an address message without a valid address")
+		return address{}, errors.New("an address message without a valid address")
 	}
 	return a, nil
 }
@@ -164,7 +165,7 @@ func rtnetlink(ns *netns.Namespace, kind mdnetlink.HeaderType, flags mdnetlink.H
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	answers, err = conn.Execute(mdnetlink.Message{
 		Header: mdnetlink.Header{Type: kind, Flags: mdnetlink.Request | flags}, Data: data,
 	})

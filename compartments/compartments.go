@@ -120,8 +120,8 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// IfIDs reads which if_ids the xfrm links of all compartments hold: compartment, then link name, then if_id. It is how a
-// daemon that was restarted learns what it gave away.
+// IfIDs reads which if_ids the xfrm links of all compartments hold: compartment, then link name, then if_id. It is how
+// a daemon that was restarted learns what it gave away.
 func (m *Manager) IfIDs() (map[string]map[string]uint32, error) {
 	names, err := m.Names()
 	if err != nil {

@@ -200,6 +200,8 @@ func addRoute(h *netlink.Handle, r route) error {
 				return nil
 			}
 		}
+		return fmt.Errorf("route %v metric %d: another route than the declared one stands with this metric: "+
+			"remove it, or declare another metric: %w", r.prefix, r.metric, err)
 	}
 	return fmt.Errorf("route %v metric %d: add: %w", r.prefix, r.metric, err)
 }

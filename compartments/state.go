@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -183,7 +184,8 @@ func routeStates(h *netlink.Handle, names map[int]string) ([]RouteState, error) 
 
 // sortKey puts IPv4 before IPv6, then orders by address, length and metric.
 func sortKey(r RouteState) string {
-	return fmt.Sprintf("%03d %x %03d %010d", r.Prefix.Addr().BitLen(), r.Prefix.Addr().AsSlice(), r.Prefix.Bits(), r.Metric)
+	a := r.Prefix.Addr()
+	return fmt.Sprintf("%03d %x %03d %010d", a.BitLen(), a.AsSlice(), r.Prefix.Bits(), r.Metric)
 }
 
 func protocolName(p netlink.RouteProtocol) string {
@@ -197,5 +199,5 @@ func protocolName(p netlink.RouteProtocol) string {
 	case unix.RTPROT_BGP:
 		return "bgp"
 	}
-	return fmt.Sprint(int(p))
+	return strconv.Itoa(int(p))
 }

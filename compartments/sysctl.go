@@ -98,8 +98,8 @@ func nicSysctls(name string) []sysctl {
 	}
 }
 
-// setSysctls writes the settings of a namespace that differ. /proc/sys/net shows the namespace of the thread that looks.
-// A kernel booted without IPv6 has no settings for it and needs none.
+// setSysctls writes the settings of a namespace that differ. /proc/sys/net shows the namespace of the thread that
+// looks. A kernel booted without IPv6 has no settings for it and needs none.
 func setSysctls(ns *netns.Namespace, want []sysctl) error {
 	return ns.Do(func() error {
 		const root = "/proc/sys/net"

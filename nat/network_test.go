@@ -326,9 +326,14 @@ func dropped(t *testing.T, n network, reason string) uint64 {
 // wantDropped waits until the guard has counted exactly so many packets under a reason.
 func wantDropped(t *testing.T, n network, reason string, packets uint64) {
 	t.Helper()
-	deadline := time.Now().Add(timeout)
-	for dropped(t, n, reason) < packets && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
+	poll, end := time.NewTicker(time.Millisecond), time.After(timeout)
+	defer poll.Stop()
+	for waiting := true; waiting && dropped(t, n, reason) < packets; {
+		select {
+		case <-poll.C:
+		case <-end:
+			waiting = false
+		}
 	}
 	if got := dropped(t, n, reason); got != packets {
 		t.Errorf("%s counts %d packets, want %d", reason, got, packets)

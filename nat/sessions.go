@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func Sessions(ns *netns.Namespace) ([]Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	flows, err := conn.Dump(nil)
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
@@ -100,7 +101,7 @@ func forget(ctx context.Context, ns *netns.Namespace, match func(Session, conntr
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	flows, err := conn.Dump(nil)
 	if err != nil {
 		return 0, fmt.Errorf("list sessions: %w", err)
@@ -185,5 +186,5 @@ func protocolName(number byte) string {
 	case unix.IPPROTO_ICMPV6:
 		return "icmpv6"
 	}
-	return fmt.Sprint(number)
+	return strconv.Itoa(int(number))
 }

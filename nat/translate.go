@@ -73,8 +73,8 @@ func mapDestinations() []nft.Rule {
 	return rules
 }
 
-// translateSources sends to translation what leaves for the Internet, and what was mapped without coming from there: the
-// server would otherwise answer an inside client directly, past the gateway, from an address that the client never
+// translateSources sends to translation what leaves for the Internet, and what was mapped without coming from there:
+// the server would otherwise answer an inside client directly, past the gateway, from an address that the client never
 // dialled. The server sees the tenant's public address then (RFC 4787, REQ-9).
 func (c Config) translateSources() []nft.Rule {
 	return []nft.Rule{
