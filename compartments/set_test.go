@@ -298,7 +298,7 @@ func TestSetPutsTheSettingsOfEveryInterface(t *testing.T) {
 		wantSysctl(t, ns, "ipv6/conf/"+link+"/forwarding", "1")
 		wantSysctl(t, ns, "ipv6/conf/"+link+"/accept_ra", "0")
 		wantSysctl(t, ns, "ipv6/conf/"+link+"/accept_redirects", "0")
-		wantSysctl(t, ns, "ipv6/conf/"+link+"/accept_dad", "0")
+		wantSysctl(t, ns, "ipv6/conf/"+link+"/accept_dad", "-1")
 	}
 	wantSysctl(t, g.def, "ipv6/conf/bhi6001/disable_ipv6", "1")
 	// Somebody's change is put right by the next Set.

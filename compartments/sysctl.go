@@ -54,7 +54,8 @@ func linkSysctls(name string) []sysctl {
 		{v6 + "autoconf", "0"},
 		{v6 + "accept_redirects", "0"},
 		{v6 + "accept_source_route", "-1"},
-		{v6 + "accept_dad", "0"},
+		// Off, as the kernel itself writes it for links that resolve nothing.
+		{v6 + "accept_dad", "-1"},
 		{v6 + "dad_transmits", "0"},
 		{v6 + "router_solicitations", "0"},
 		{v6 + "addr_gen_mode", addrGenNone},
