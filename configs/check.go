@@ -203,9 +203,10 @@ func (t *Tenant) interfaces() []string {
 	return names
 }
 
-// checkInterface notes a problem unless the name is that of one of the tenant's interfaces.
+// checkInterface notes a problem unless the name is that of one of the tenant's interfaces, or may be that of one whose
+// name did not decode.
 func (t tenantDoc) checkInterface(name string, p *path, among []string) {
-	if name == "" || slices.Contains(among, name) {
+	if name == "" || slices.Contains(among, name) || slices.Contains(among, "") {
 		return
 	}
 	if near := nearest(name, among); near != "" {

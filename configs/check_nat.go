@@ -108,11 +108,10 @@ func (c *checker) checkInternalEnd(t tenantDoc, m StaticMapping, p *path) {
 		}
 		return
 	}
-	if err := checkMember(a, s); err != nil {
-		t.bad(p, "%v", err)
-	}
 	if slices.ContainsFunc(t.ownAddresses(), func(o netip.Prefix) bool { return o.Addr() == a }) {
 		t.bad(p, "%s is the compartment's own address; want a VM's", a)
+	} else if err := checkMember(a, s); err != nil {
+		t.bad(p, "%v", err)
 	}
 }
 

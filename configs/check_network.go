@@ -67,7 +67,7 @@ func (t tenantDoc) subnet(vsid uint32, p *path) (VirtualSubnet, bool) {
 		return VirtualSubnet{}, false
 	}
 	s, ok := t.Subnet(vsid)
-	if !ok {
+	if _, undecided := t.Subnet(0); !ok && !undecided {
 		var known []string
 		for _, s := range t.VirtualSubnets {
 			known = append(known, fmt.Sprint(s.VSID))

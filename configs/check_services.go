@@ -35,16 +35,8 @@ func (c *checker) checkRemoteAccess(t tenantDoc) {
 	if !ra.AddressRange.IsZero() {
 		c.checkClientRange(t, ra.AddressRange, p.key("addressRange"))
 	}
-	if v6 := ra.IPv6Prefix; v6.IsValid() {
-		where := p.key("ipv6Prefix")
-		if v6.Addr().Is4() || v6.Bits() < 48 || v6.Bits() > 112 {
-			t.bad(where, "%s is no IPv6 prefix of a length from /48 to /112; want one such as 2001:db8:a::/64", v6)
-		}
-		for i, s := range t.VirtualSubnets {
-			if s.Prefix.IsValid() && s.Prefix.Overlaps(v6) {
-				t.bad(where, "%s overlaps %s; want a prefix apart from it", v6, t.doc.place(at("virtualSubnets", i, "prefix")))
-			}
-		}
+	if ra.IPv6Prefix.IsValid() {
+		t.checkClientPrefix(ra.IPv6Prefix, p.key("ipv6Prefix"))
 	}
 	for i, u := range ra.Users {
 		if u.Name != "" {
@@ -62,12 +54,27 @@ func (c *checker) checkPattern(t tenantDoc, p *path) {
 	if re.MatchString("") {
 		t.bad(p, "matches every user name, those of other tenants too; want a pattern for this tenant's, such as .*%s.*", t.Name)
 	}
-	if tree, err := syntax.Parse(re.String(), syntax.Perl); err == nil && tree.Simplify().Op == syntax.OpNoMatch {
+	if tree, err := syntax.Parse(re.String(), syntax.Perl); err == nil && matchesNothing(tree.Simplify()) {
 		t.bad(p, "matches no user name at all; want a pattern for this tenant's, such as .*%s.*", t.Name)
 	}
 	if taken, ok := c.patterns.take(strings.ToLower(re.String()), t.doc, p); !ok {
 		t.bad(p, "the pattern is that of %s; want one that tells the tenants apart", taken)
 	}
+}
+
+// matchesNothing tells whether no text at all can match, as far as the form of the pattern shows it.
+func matchesNothing(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpNoMatch:
+		return true
+	case syntax.OpConcat, syntax.OpCapture, syntax.OpPlus:
+		return slices.ContainsFunc(re.Sub, matchesNothing)
+	case syntax.OpCharClass:
+		return len(re.Rune) == 0
+	case syntax.OpAlternate:
+		return !slices.ContainsFunc(re.Sub, func(sub *syntax.Regexp) bool { return !matchesNothing(sub) })
+	}
+	return false
 }
 
 func (c *checker) checkClientRange(t tenantDoc, r AddressRange, p *path) {
@@ -85,6 +92,18 @@ func (c *checker) checkClientRange(t tenantDoc, r AddressRange, p *path) {
 			if sp.Prefix.IsValid() && sp.Prefix.Bits() > 0 && r.overlapsPrefix(sp.Prefix) {
 				t.bad(p, "%s overlaps %s; want addresses apart from it", r, t.doc.place(at("siteToSite", i, "subnets", j)))
 			}
+		}
+	}
+}
+
+func (t tenantDoc) checkClientPrefix(prefix netip.Prefix, p *path) {
+	if prefix.Addr().Is4() || prefix.Bits() < 48 || prefix.Bits() > 112 {
+		t.bad(p, "%s is no IPv6 prefix of a length from /48 to /112; want one such as 2001:db8:a::/64", prefix)
+		return
+	}
+	for i, s := range t.VirtualSubnets {
+		if s.Prefix.IsValid() && s.Prefix.Overlaps(prefix) {
+			t.bad(p, "%s overlaps %s; want a prefix apart from it", prefix, t.doc.place(at("virtualSubnets", i, "prefix")))
 		}
 	}
 }
@@ -154,6 +173,7 @@ func (c *checker) checkPeerEnds(t tenantDoc, peer BGPPeer, p *path) {
 	}
 	if local.IsValid() && local.Is4() != remote.Is4() {
 		t.bad(p.key("address"), "%s is not of the address family of localAddress; want both IPv4 or both IPv6", remote)
+		return
 	}
 	reachable := append(append(own, t.SitePrefixes()...), t.VirtualPrefixes()...)
 	if !inAny(remote, reachable) && !slices.Contains(reachable, netip.Prefix{}) {

@@ -182,8 +182,6 @@ type anything struct{}
 func (*anything) decode(*decoder, *node, *path) {}
 
 func (l *loader) document(doc *document) {
-	doc.name = doc.root.get("metadata").get("name").string()
-	doc.kind = doc.root.get("kind").string()
 	d := &decoder{doc: doc, dir: filepath.Dir(doc.file)}
 	var e envelope
 	d.value(doc.root, nil, reflect.ValueOf(&e).Elem(), rules{})

@@ -26,6 +26,9 @@ type enum interface {
 
 // value decodes n into v as the rules of its field say.
 func (d *decoder) value(n *node, p *path, v reflect.Value, r rules) {
+	if n.kind == brokenNode {
+		return
+	}
 	if n.kind == nullNode && !plainList(v) {
 		d.doc.bad(p, "has no value; give one or leave the key out")
 		return

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,8 +27,8 @@ type document struct {
 
 // object is how messages name the document: "Tenant/Contoso".
 func (d *document) object() string {
-	if d.kind == "" {
-		return ""
+	if d.kind == "" || d.name == "" {
+		return d.kind
 	}
 	return d.kind + "/" + d.name
 }
@@ -161,9 +162,17 @@ func (d *document) parse(p part) (line, column int, err error) {
 		}
 		return p.offset + 1, 1, errors.New("no value in this document")
 	}
+	var notes []func() // kept until the object's name is known
 	c := &converter{offset: p.offset, anchors: map[string]*node{}}
-	c.bad = func(line, column int, p *path, message string) { d.badAt(line, column, p, message) }
+	c.bad = func(line, column int, p *path, message string) {
+		notes = append(notes, func() { d.badAt(line, column, p, message) })
+	}
 	d.root = c.node(body, nil)
+	d.kind = d.root.get("kind").string()
+	d.name = d.root.get("metadata").get("name").string()
+	for _, note := range notes {
+		note()
+	}
 	return 0, 0, nil
 }
 
@@ -204,7 +213,9 @@ func syntaxError(err error, offset int) (line, column int, _ error) {
 	if tk := syntax.GetToken(); tk != nil && tk.Position != nil {
 		line, column = tk.Position.Line+offset, max(tk.Position.Column, 1)
 	}
-	return line, column, errors.New(syntax.GetMessage())
+	// What follows a quotation mark is text of the file.
+	message, _, _ := strings.Cut(syntax.GetMessage(), `"`)
+	return line, column, errors.New(cmp.Or(strings.TrimRight(message, ": "), "unexpected text"))
 }
 
 // tooDeep finds where brackets or indicators of one line nest deeper than maxDepth. The parser calls itself once a

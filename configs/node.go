@@ -21,6 +21,7 @@ const (
 	textNode    nodeKind = "text"
 	listNode    nodeKind = "a list"
 	mappingNode nodeKind = "a mapping"
+	brokenNode  nodeKind = "broken" // noted as a problem already
 )
 
 // node is a YAML value with its place: what the decoder and the checks need of the parser's tree, with aliases
@@ -114,6 +115,7 @@ func (c *converter) scalar(out *node, n ast.Node, p *path) {
 		out.kind, out.text = nullNode, ""
 	default:
 		c.bad(out.line, out.column, p, fmt.Sprintf("a YAML %s is not taken here", n.Type()))
+		out.kind = brokenNode
 	}
 }
 
@@ -121,13 +123,15 @@ func (c *converter) scalar(out *node, n ast.Node, p *path) {
 func (c *converter) alias(n *ast.AliasNode, out *node, p *path) *node {
 	value, ok := c.anchors[n.Value.GetToken().Value]
 	if !ok {
-		c.bad(out.line, out.column, p, "the alias has no anchor before it in this document")
+		c.bad(out.line, out.column, p, "the alias has no anchor before it in this document; want one, or the value itself")
+		out.kind = brokenNode
 		return out
 	}
 	if c.aliased += value.size; c.aliased > maxAliased {
 		if c.aliased-value.size <= maxAliased {
-			c.bad(out.line, out.column, p, fmt.Sprintf("aliases stand for more than %d values in all", maxAliased))
+			c.bad(out.line, out.column, p, fmt.Sprintf("aliases stand for more than %d values in all; want fewer", maxAliased))
 		}
+		out.kind = brokenNode
 		return out
 	}
 	return value

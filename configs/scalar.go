@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"time"
 
@@ -124,7 +125,11 @@ func parseDuration(s string, r rules) (any, error) {
 func parseRegexp(s string, _ rules) (any, error) {
 	re, err := regexp.Compile("(?i)" + s)
 	if err != nil {
-		return nil, fmt.Errorf("is not a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		var syntaxError *syntax.Error
+		if errors.As(err, &syntaxError) {
+			err = errors.New(string(syntaxError.Code)) // its text would show the (?i)
+		}
+		return nil, fmt.Errorf("is not a regular expression (RE2): %w", err)
 	}
 	return re, nil
 }

@@ -21,14 +21,15 @@ const hidden = "(secret)"
 // Secret is a secret that a file gives by value, or by the name of a file or of an environment variable that holds it.
 // However it is printed or encoded, it shows as "(secret)". The zero value holds nothing.
 type Secret struct {
-	// The content hides behind a pointer, so that even a printer that cannot call the methods below shows an address.
-	content *[]byte
+	// The content hides behind a pointer, so that a printer that cannot call the methods below shows an address. It is
+	// text since fmt follows pointers to slices and structs.
+	content *string
 }
 
 // NewSecret makes a secret of its content.
 func NewSecret(content []byte) Secret {
-	content = bytes.Clone(content)
-	return Secret{content: &content}
+	text := string(content)
+	return Secret{content: &text}
 }
 
 // Reveal is the secret itself.
@@ -36,11 +37,11 @@ func (s Secret) Reveal() []byte {
 	if s.content == nil {
 		return nil
 	}
-	return bytes.Clone(*s.content)
+	return []byte(*s.content)
 }
 
 // IsZero tells whether there is no secret.
-func (s Secret) IsZero() bool { return s.content == nil || len(*s.content) == 0 }
+func (s Secret) IsZero() bool { return s.content == nil || *s.content == "" }
 
 // Equal tells whether both secrets hold the same.
 func (s Secret) Equal(o Secret) bool { return bytes.Equal(s.Reveal(), o.Reveal()) }
@@ -146,10 +147,10 @@ func (d *decoder) source(n *node, p *path) ([]byte, bool) {
 	}
 	content, err := d.read(from, value.text)
 	if err == nil && len(content) == 0 {
-		err = errors.New("is empty")
+		err = errors.New("holds nothing; want it to hold what it is for")
 	}
 	if err != nil {
-		d.doc.bad(p.key(from), "%v; want what it stands for in it", err)
+		d.doc.bad(p.key(from), "%v", err)
 		return nil, false
 	}
 	return content, true
@@ -162,7 +163,7 @@ func (d *decoder) read(from, value string) ([]byte, error) {
 	case "env":
 		content, ok := os.LookupEnv(value)
 		if !ok {
-			return nil, fmt.Errorf("the environment has no variable of this name")
+			return nil, errors.New("the environment has no variable of this name; want it set where the files are loaded")
 		}
 		return []byte(content), nil
 	}
@@ -178,11 +179,11 @@ func (d *decoder) readFile(name string) ([]byte, error) {
 		name = filepath.Join(d.dir, name)
 	}
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file") // a pipe would block, a device never end
+		return nil, errors.New("is not a regular file; want one") // a pipe would block, a device never end
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
+		return nil, fmt.Errorf("cannot be read: %w; want a file that is there and readable", errors.Unwrap(err))
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxSource+1))
@@ -190,7 +191,7 @@ func (d *decoder) readFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("cannot be read: %w", errors.Unwrap(err))
 	}
 	if len(content) > maxSource {
-		return nil, fmt.Errorf("is larger than %d bytes", maxSource)
+		return nil, fmt.Errorf("is larger than %d bytes; want a smaller file", maxSource)
 	}
 	content = bytes.TrimSuffix(content, []byte("\n"))
 	return bytes.TrimSuffix(content, []byte("\r")), nil
