@@ -120,7 +120,7 @@ func TestSiteThatDeclaresTheDefaultRouteFailsClosed(t *testing.T) {
 	if len(found) != 3 || found[0].Link != "IfCe1" || !found[1].Unreachable || found[2].Link != externalLink {
 		t.Fatalf("default routes %+v, want tunnel, unreachable, NAT", found)
 	}
-	if !(found[0].Metric < found[1].Metric && found[1].Metric < found[2].Metric) {
+	if found[0].Metric >= found[1].Metric || found[1].Metric >= found[2].Metric {
 		t.Errorf("metrics %d, %d, %d do not rise", found[0].Metric, found[1].Metric, found[2].Metric)
 	}
 }

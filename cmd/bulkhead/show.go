@@ -87,7 +87,7 @@ func printTable(w io.Writer, rows reflect.Value) error {
 
 // cell prints one value; what is empty is a dash, so that columns stay countable.
 func cell(v reflect.Value) string {
-	text := ""
+	var text string
 	if v.Kind() == reflect.Slice {
 		parts := make([]string, v.Len())
 		for i := range parts {
