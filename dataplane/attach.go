@@ -12,8 +12,8 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// attachment is a program on the ingress of a link. Its pin is named PROGRAM-IFINDEX: a link's name may hold a dot, which
-// a BPF file system refuses.
+// attachment is a program on the ingress of a link. Its pin is named PROGRAM-IFINDEX: a link's name may hold a dot,
+// which a BPF file system refuses.
 type attachment struct {
 	program string
 	ifindex int
@@ -68,7 +68,7 @@ func (d *Dataplane) adoptOne(pin string) error {
 	return nil
 }
 
-// lives tells whether an attachment still is on the link with the ifindex; the kernel lets go of a link that is deleted.
+// lives tells whether an attachment still is on the link with the ifindex; the kernel lets go of a deleted link.
 func lives(l link.Link, ifindex int) bool {
 	info, err := l.Info()
 	return err == nil && info.TCX() != nil && int(info.TCX().Ifindex) == ifindex

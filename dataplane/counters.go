@@ -55,8 +55,8 @@ func reasonsOf(spec *ebpf.CollectionSpec) (map[uint32]Reason, error) {
 	return reasons, nil
 }
 
-// Drops are the counters of dropped packets, in order of tenant, door and reason. Bytes count whole frames. The tenant is
-// empty where none could be told.
+// Drops are the counters of dropped packets, in order of tenant, door and reason. Bytes count whole frames. The tenant
+// is empty where none could be told.
 func (d *Dataplane) Drops() ([]drops.Drop, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

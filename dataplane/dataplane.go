@@ -7,9 +7,10 @@
 // that leaves must come from what its tenant owns. Both answer ARP and neighbour discovery for their tenants, and count
 // what they drop, by tenant and reason.
 //
-// Programs, maps and attachments are pinned below a folder in a BPF file system, so that they outlive the process: [Open]
-// adopts what it finds there and replaces the programs without a gap. The process that opened a folder is the only one
-// that writes to its maps. All calls must be made in the network namespace that has the links (the Default compartment).
+// Programs, maps and attachments are pinned below a folder in a BPF file system, so that they outlive the process:
+// [Open] adopts what it finds there and replaces the programs without a gap. The process that opened a folder is the
+// only one that writes to its maps. All calls must be made in the network namespace that has the links (the Default
+// compartment).
 package dataplane
 
 import (

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -192,6 +193,12 @@ var (
 func fabrikamDoors(t testing.TB) *doors {
 	t.Helper()
 	ns := testenv.Namespace(t)
+	// The links' own IPv6 chatter would be counted among the drops that tests look at.
+	if err := ns.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	}); err != nil {
+		t.Fatal(err)
+	}
 	addVeth(t, ns, "backend0", backendMAC, nil, "wire0", nil)
 	addVeth(t, ns, "If2", externalMAC, nil, "wire1", nil)
 	for _, name := range []string{"bhi6001", "bhi6002", "bhx1", "bhx2", "stray"} {

@@ -74,7 +74,8 @@ func ip6(src, dst netip.Addr, next byte, payload []byte) []byte {
 }
 
 func ip6Hops(src, dst netip.Addr, next, hops byte, payload []byte) []byte {
-	return slices.Concat(be32(6<<28), be16(uint16(len(payload))), []byte{next, hops}, src.AsSlice(), dst.AsSlice(), payload)
+	return slices.Concat(be32(6<<28), be16(uint16(len(payload))), []byte{next, hops}, src.AsSlice(), dst.AsSlice(),
+		payload)
 }
 
 // ports is the start of a TCP or UDP header, with enough after it to be one.
@@ -100,7 +101,7 @@ func gre(vsid uint32, flow byte, frame []byte) []byte {
 	return slices.Concat(be16(0x2000), be16(0x6558), be32(vsid<<8|uint32(flow)), frame)
 }
 
-func arp(op uint16, senderMAC net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) []byte {
+func arp(op uint16, senderMAC []byte, sender netip.Addr, targetMAC []byte, target netip.Addr) []byte {
 	return slices.Concat(be16(1), be16(etherIPv4), []byte{6, 4}, be16(op), senderMAC, sender.AsSlice(), targetMAC,
 		target.AsSlice())
 }

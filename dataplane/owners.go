@@ -168,8 +168,8 @@ func (o *owners) sync(keys map[doorsOwnerKey]bool) error {
 	return few(errs)
 }
 
-// keys are the prefixes that make up p: one for a whole address, else those of its port range in every protocol that has
-// ports, or an ICMP id in place of them.
+// keys are the prefixes that make up p: one for a whole address, else those of its port range in every protocol that
+// has ports, or an ICMP id in place of them.
 func (p Ports) keys() []doorsOwnerKey {
 	ip := toAddress(p.Address)
 	if p.whole() {

@@ -155,7 +155,8 @@ func TestSetGatewayMovesTheDoorWhenTheLinkIsAnother(t *testing.T) {
 	g := fabrikam()
 	g.Backend = "backend1"
 	d.do(t, func() error { return d.SetGateway(g) })
-	if before, after := d.attachedTo(t, d.ifindex(t, "backend0")), d.attachedTo(t, d.ifindex(t, "backend1")); before != 0 || after != 1 {
+	before, after := d.attachedTo(t, d.ifindex(t, "backend0")), d.attachedTo(t, d.ifindex(t, "backend1"))
+	if before != 0 || after != 1 {
 		t.Errorf("%d programs on the old link, %d on the new", before, after)
 	}
 	// One NIC for both networks carries both doors.

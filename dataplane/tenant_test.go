@@ -87,7 +87,8 @@ func TestReasonsAreThoseOfTheHeaderEachWithItsNumberAndExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := regexp.MustCompile(`(?m)^\tDOOR([12])_([A-Z0-9_]+) = (\d+), +// \S.*$`).FindAllStringSubmatch(string(source), -1)
+	form := regexp.MustCompile(`(?m)^\tDOOR([12])_([A-Z0-9_]+) = (\d+), +// \S.*$`)
+	lines := form.FindAllStringSubmatch(string(source), -1)
 	reasons, err := Reasons()
 	if err != nil {
 		t.Fatal(err)

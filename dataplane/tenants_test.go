@@ -253,7 +253,8 @@ func TestSetTenantFollowsARecreatedLink(t *testing.T) {
 func TestSetTenantDoesTheRestWhenALinkIsMissing(t *testing.T) {
 	d := fabrikamDoors(t)
 	h := handle(t, d.ns)
-	if err := h.LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "bhi6001", Index: d.ifindex(t, "bhi6001")}}); err != nil {
+	gone := netlink.LinkAttrs{Name: "bhi6001", Index: d.ifindex(t, "bhi6001")}
+	if err := h.LinkDel(&netlink.Veth{LinkAttrs: gone}); err != nil {
 		t.Fatal(err)
 	}
 	changed := contoso()
@@ -278,7 +279,7 @@ func TestSetTenantChangesNothingWhenItClaimsWhatAnotherHas(t *testing.T) {
 		err    string
 	}{
 		"VSID":          {func(w *Tenant) { w.Interfaces[0].VSID = 6001 }, "VSID 6001 belongs to tenant Contoso"},
-		"whole address": {func(w *Tenant) { w.External.Owned[0].Address = contosoNAT }, "131.107.10.12, or ports of it, belong to"},
+		"whole address": {func(w *Tenant) { w.External.Owned[0].Address = contosoNAT }, "131.107.10.12, or ports of it,"},
 		"whole of a shared address": {
 			func(w *Tenant) { w.External.Owned = []Ports{{Address: sharedNAT}} }, "131.107.10.14, or ports of it, belong to",
 		},
@@ -286,10 +287,12 @@ func TestSetTenantChangesNothingWhenItClaimsWhatAnotherHas(t *testing.T) {
 			func(w *Tenant) { w.External.Owned = []Ports{{Address: contosoNAT, First: 1, Last: 2}} }, "belong to tenant Contoso",
 		},
 		"ports that overlap": {
-			func(w *Tenant) { w.External.Owned = []Ports{{Address: sharedNAT, First: 9999, Last: 10000}} }, "belong to tenant Contoso",
+			func(w *Tenant) { w.External.Owned = []Ports{{Address: sharedNAT, First: 9999, Last: 10000}} },
+			"belong to tenant Contoso",
 		},
 		"ports within ports": {
-			func(w *Tenant) { w.External.Owned = []Ports{{Address: sharedNAT, First: 9500, Last: 9501}} }, "belong to tenant Contoso",
+			func(w *Tenant) { w.External.Owned = []Ports{{Address: sharedNAT, First: 9500, Last: 9501}} },
+			"belong to tenant Contoso",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

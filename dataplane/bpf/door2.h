@@ -60,7 +60,8 @@ static __always_inline bool is_ip(struct ether *e, void *end)
 
 	if ((void *)(first + 1) > end)
 		return false;
-	return (e->proto == bpf_htons(ETH_P_IP) && *first >> 4 == 4) || (e->proto == bpf_htons(ETH_P_IPV6) && *first >> 4 == 6);
+	return (e->proto == bpf_htons(ETH_P_IP) && *first >> 4 == 4) ||
+	       (e->proto == bpf_htons(ETH_P_IPV6) && *first >> 4 == 6);
 }
 
 // Everything that comes in from the Internet. What is for no address of tenants or of the pool is the kernel's.

@@ -8,7 +8,7 @@
 #include "maps.h"
 
 #define ETHER 14
-#define IPV4_FRAGMENT 0x3fff    // more fragments, or an offset
+#define IPV4_FRAGMENT 0xbfff    // more fragments, an offset or the reserved bit: all but "don't fragment"
 #define IPV4_OFFSET 0x1fff
 #define VLAN_8021Q 0x8100
 #define VLAN_8021AD 0x88a8
