@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -105,6 +106,22 @@ func (d *Dataplane) detach(pin string) error {
 		return fmt.Errorf("detach %s: %w", pin, err)
 	}
 	return nil
+}
+
+// forgetDeadPorts deletes the entries of tenants' links that are gone. Their numbers may be others' by now, where the
+// namespace of the links itself was made anew.
+func (d *Dataplane) forgetDeadPorts() error {
+	alive := make(map[uint32]bool)
+	for _, a := range d.attached {
+		alive[uint32(a.ifindex)] = true
+	}
+	var errs []error
+	for tenant, ports := range d.ports.have {
+		keep := maps.Clone(ports)
+		maps.DeleteFunc(keep, func(ifindex uint32, _ doorsPort) bool { return !alive[ifindex] })
+		errs = append(errs, d.ports.prune(tenant, keep))
+	}
+	return errors.Join(errs...)
 }
 
 // sweep unpins attachments of tenants' links that are gone. One whose link lives on without a tenant stays: the program

@@ -167,6 +167,11 @@ func (d *Dataplane) freeTraffic() *indexes {
 			free.used[p.Traffic] = true
 		}
 	}
+	for _, vsids := range d.vsids.have {
+		for _, v := range vsids {
+			free.used[v.Traffic] = true
+		}
+	}
 	return free
 }
 

@@ -73,7 +73,10 @@ func (d *Dataplane) open() error {
 	if err := d.readMaps(); err != nil {
 		return err
 	}
-	return d.adopt()
+	if err := d.adopt(); err != nil {
+		return err
+	}
+	return d.forgetDeadPorts()
 }
 
 // readMaps reads what the kernel holds, so that later changes can be made as differences.
@@ -117,13 +120,14 @@ func each[K, V any](m *ebpf.Map, fn func(K, V)) error {
 	keys, values := make([]K, 4096), make([]V, 4096)
 	for {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		last := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !last {
 			return fmt.Errorf("read map %v: %w", m, err)
 		}
 		for i := range n {
 			fn(keys[i], values[i])
 		}
-		if err != nil {
+		if last {
 			return nil
 		}
 	}

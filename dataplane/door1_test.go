@@ -112,7 +112,8 @@ func TestDoor1AnswersForTheGatewaysAddressesInTheSubnet(t *testing.T) {
 		return nvgre(host, 6001, ether(dst, vmMAC, etherARP, payload))
 	}
 	question := arp(1, vmMAC, vmCA, none, gatewayCA)
-	answer := answered(6001, ether(vmMAC, gatewayMAC, etherARP, arp(2, gatewayMAC, gatewayCA, vmMAC, vmCA)))
+	reply := ether(vmMAC, gatewayMAC, etherARP, arp(2, gatewayMAC, gatewayCA, vmMAC, vmCA))
+	answer := answered(6001, reply)
 	multicast, group := mac("33:33:ff:00:00:02"), addr("ff02::1:ff00:2")
 	ask6 := func(dst net.HardwareAddr, packet []byte) []byte {
 		return nvgre(host, 6001, ether(dst, vmMAC, etherIPv6, packet))
@@ -126,6 +127,9 @@ func TestDoor1AnswersForTheGatewaysAddressesInTheSubnet(t *testing.T) {
 	d.check(t, d.objects.Door1Wire, "door1", "backend0", []packetCase{
 		{name: "ARP by broadcast", frame: ask(broadcast, question), verdict: verdictRedirect, out: answer},
 		{name: "ARP by unicast", frame: ask(gatewayMAC, question), verdict: verdictRedirect, out: answer},
+		{name: "ARP in the other tenant's subnet",
+			frame:   nvgre(host, 6002, ether(broadcast, vmMAC, etherARP, question)),
+			verdict: verdictRedirect, out: answered(6002, reply)},
 		{name: "ARP for another", frame: ask(broadcast, arp(1, vmMAC, vmCA, none, addr("10.0.254.3"))),
 			verdict: verdictDrop, tenant: "Contoso", reason: "inner-arp"},
 		{name: "gratuitous ARP", frame: ask(broadcast, arp(1, vmMAC, gatewayCA, none, gatewayCA)),
@@ -149,9 +153,9 @@ func TestDoor1AnswersForTheGatewaysAddressesInTheSubnet(t *testing.T) {
 		{name: "solicitation of another", frame: ask6(multicast, solicit(vmCA6, group, addr("fd00:254::3"))),
 			verdict: verdictDrop, tenant: "Contoso", reason: "inner-nd"},
 		{name: "solicitation from beyond the link", verdict: verdictDrop, tenant: "Contoso", reason: "inner-nd",
-			frame: ask6(multicast, ip6Hops(vmCA6, group, 58, 254, icmp6(vmCA6, group, 135, 0, 0, gatewayCA6.AsSlice())))},
+			frame: ask6(multicast, ip6Hops(vmCA6, group, 58, 254, icmp6(vmCA6, group, 135, 0, gatewayCA6.AsSlice())))},
 		{name: "router advertisement", verdict: verdictDrop, tenant: "Contoso", reason: "inner-nd",
-			frame: ask6(gatewayMAC, ip6Hops(vmCA6, gatewayCA6, 58, 255, icmp6(vmCA6, gatewayCA6, 134, 0, 0, make([]byte, 8))))},
+			frame: ask6(gatewayMAC, ip6Hops(vmCA6, gatewayCA6, 58, 255, icmp6(vmCA6, gatewayCA6, 134, 0, make([]byte, 8))))},
 	})
 }
 

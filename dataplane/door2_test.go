@@ -30,7 +30,7 @@ func unreachable(src, dst netip.Addr, about []byte) []byte {
 }
 
 func tooBig(src, dst netip.Addr, about []byte) []byte {
-	return ip6(src, dst, 58, icmp6(src, dst, 2, 0, 1280, about))
+	return ip6(src, dst, 58, icmp6(src, dst, 2, 1280, about))
 }
 
 func TestDoor2LetsInWhatATenantOwns(t *testing.T) {
@@ -99,7 +99,7 @@ func TestDoor2LetsInWhatATenantOwns(t *testing.T) {
 			frame: fromInternet(unreachable(internet, ownAddress, ip4(ownAddress, internet, 17, ports(1, 2))))},
 		{name: "IPv6 router advertisement", verdict: verdictNext, frame: ipFrame(mac("33:33:00:00:00:01"), routerMAC,
 			ip6Hops(addr("fe80::1"), addr("ff02::1"), 58, 255,
-				icmp6(addr("fe80::1"), addr("ff02::1"), 134, 0, 0, make([]byte, 8))))},
+				icmp6(addr("fe80::1"), addr("ff02::1"), 134, 0, make([]byte, 8))))},
 		{name: "IPv4 address in IPv6", verdict: verdictNext,
 			frame: fromInternet(ip6(internet6, netip.AddrFrom16(contosoNAT.As16()), 17, ports(1, 2)))},
 		{name: "IPv6 in the name of IPv4", verdict: verdictNext,
@@ -197,7 +197,7 @@ func TestDoor2LetsOutOnlyWhatTheTenantOwns(t *testing.T) {
 	stop("multicast", "link-scope", ip4(contosoNAT, addr("224.0.0.251"), 17, ports(5353, 5353)))
 	stop("broadcast", "link-scope", ip4(contosoNAT, addr("255.255.255.255"), 17, ports(68, 67)))
 	stop("router solicitation", "link-scope", ip6Hops(addr("fe80::1"), addr("ff02::2"), 58, 255, icmp6(addr("fe80::1"),
-		addr("ff02::2"), 133, 0, 0, nil)))
+		addr("ff02::2"), 133, 0, nil)))
 	stop("neighbour discovery", "link-scope", solicit(contosoNAT6, internet6, internet6))
 	stop("IPv6 link-local", "link-scope", ip6(contosoNAT6, addr("fe80::1"), 17, ports(1, 2)))
 	stop("TCP header cut", "malformed", ip4(contosoNAT, internet, 6, []byte{0}))

@@ -91,8 +91,8 @@ func icmp(kind, code byte, rest uint32, payload []byte) []byte {
 }
 
 // icmp6 is a message with its checksum (RFC 4443).
-func icmp6(src, dst netip.Addr, kind, code byte, rest uint32, payload []byte) []byte {
-	m := slices.Concat([]byte{kind, code, 0, 0}, be32(rest), payload)
+func icmp6(src, dst netip.Addr, kind byte, rest uint32, payload []byte) []byte {
+	m := slices.Concat([]byte{kind, 0, 0, 0}, be32(rest), payload)
 	binary.BigEndian.PutUint16(m[2:], checksum(src.AsSlice(), dst.AsSlice(), be32(uint32(len(m))), be32(58), m))
 	return m
 }
@@ -108,11 +108,11 @@ func arp(op uint16, senderMAC []byte, sender netip.Addr, targetMAC []byte, targe
 
 // solicit is the IPv6 packet that asks for a target's MAC address.
 func solicit(src, dst, target netip.Addr, options ...byte) []byte {
-	return ip6Hops(src, dst, 58, 255, icmp6(src, dst, 135, 0, 0, append(target.AsSlice(), options...)))
+	return ip6Hops(src, dst, 58, 255, icmp6(src, dst, 135, 0, append(target.AsSlice(), options...)))
 }
 
 // advertise is the answer to solicit; rest holds the flags.
 func advertise(src, dst, target netip.Addr, rest uint32, m net.HardwareAddr) []byte {
 	option := append([]byte{2, 1}, m...)
-	return ip6Hops(src, dst, 58, 255, icmp6(src, dst, 136, 0, rest, append(target.AsSlice(), option...)))
+	return ip6Hops(src, dst, 58, 255, icmp6(src, dst, 136, rest, append(target.AsSlice(), option...)))
 }

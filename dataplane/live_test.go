@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -266,7 +267,7 @@ func TestReopeningTheDoorsUnderTrafficLosesNoPacket(t *testing.T) {
 			default:
 			}
 			asked++
-			if answer, err := ask(conn, fmt.Sprint(asked)); err != nil || answer != fmt.Sprint("Contoso: ", asked) {
+			if answer, err := ask(conn, strconv.Itoa(asked)); err != nil || answer != "Contoso: "+strconv.Itoa(asked) {
 				stopped <- fmt.Errorf("answer %d: %q, %w", asked, answer, err)
 				return
 			}

@@ -65,8 +65,12 @@ func TestReopenAdoptsEverythingAndReplacesTheProgramsInPlace(t *testing.T) {
 func TestReopenSweepsAttachmentsOfLinksThatAreGone(t *testing.T) {
 	d := fabrikamDoors(t)
 	gone := pinName(doorsProgDoor1Tenant, d.ifindex(t, "bhi6001"))
+	old := uint32(d.ifindex(t, "bhi6001"))
 	recreate(t, d.ns, "bhi6001")
 	d.reopen(t)
+	if _, ok := d.snapshot(t).Ports[old]; ok {
+		t.Error("the entry of the link that is gone is left")
+	}
 	if _, err := os.Stat(filepath.Join(d.linksDir(), gone)); !os.IsNotExist(err) {
 		t.Errorf("pin %s: %v", gone, err)
 	}

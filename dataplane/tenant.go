@@ -155,8 +155,13 @@ func validVSID(vsid uint32) error {
 
 // unicast tells whether a is an address that one machine can have beyond its link, in its plain form.
 func unicast(a netip.Addr) bool {
-	return a.IsValid() && a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLoopback() &&
-		!(a.Is6() && a.IsLinkLocalUnicast()) && !(a.Is4() && a.As4()[0] >= 224)
+	if !a.IsValid() || a.Zone() != "" || a.Is4In6() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() {
+		return false
+	}
+	if a.Is4() {
+		return a.As4()[0] < 224
+	}
+	return !a.IsLinkLocalUnicast()
 }
 
 func unicastMAC(m net.HardwareAddr) bool {
