@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"bulkhead/configs"
-
 	"github.com/google/go-cmp/cmp"
+
+	"bulkhead/configs"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")

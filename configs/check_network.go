@@ -1,9 +1,11 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -39,7 +41,7 @@ func (c *checker) checkVirtualSubnets(t tenantDoc) {
 func checkSubnet(p netip.Prefix) error {
 	a := p.Addr()
 	if a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is4() && a.As4()[0] == 0 {
-		return fmt.Errorf("is not for machines on a network; want private or public unicast addresses")
+		return errors.New("is not for machines on a network; want private or public unicast addresses")
 	}
 	if most := a.BitLen() - 2; p.Bits() > most {
 		return fmt.Errorf("has no room for a default gateway and a machine; want a length up to /%d", most)
@@ -70,7 +72,7 @@ func (t tenantDoc) subnet(vsid uint32, p *path) (VirtualSubnet, bool) {
 	if _, undecided := t.Subnet(0); !ok && !undecided {
 		var known []string
 		for _, s := range t.VirtualSubnets {
-			known = append(known, fmt.Sprint(s.VSID))
+			known = append(known, strconv.Itoa(int(s.VSID)))
 		}
 		t.bad(p, "VSID %d is none of the tenant's virtual subnets; it has: %s", vsid, orNone(known))
 	}

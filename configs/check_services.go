@@ -52,7 +52,8 @@ func (c *checker) checkPattern(t tenantDoc, p *path) {
 		return
 	}
 	if re.MatchString("") {
-		t.bad(p, "matches every user name, those of other tenants too; want a pattern for this tenant's, such as .*%s.*", t.Name)
+		t.bad(p, "matches every user name, those of other tenants too; want a pattern for this tenant's, such as .*%s.*",
+			t.Name)
 	}
 	if tree, err := syntax.Parse(re.String(), syntax.Perl); err == nil && matchesNothing(tree.Simplify()) {
 		t.bad(p, "matches no user name at all; want a pattern for this tenant's, such as .*%s.*", t.Name)

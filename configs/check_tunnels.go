@@ -21,7 +21,8 @@ func (c *checker) checkSiteToSite(t tenantDoc) {
 func (c *checker) checkEnds(t tenantDoc, s SiteToSite, p *path) {
 	d, source := s.Destination.Address, s.SourceAddress
 	if d.IsValid() && source.IsValid() && d.Is4() != source.Is4() {
-		t.bad(p.key("destination"), "%s is not of the address family of the source %s; want both IPv4 or both IPv6", d, source)
+		t.bad(p.key("destination"), "%s is not of the address family of the source %s; want both IPv4 or both IPv6",
+			d, source)
 	}
 	if c.gateway == nil {
 		return
@@ -30,7 +31,8 @@ func (c *checker) checkEnds(t tenantDoc, s SiteToSite, p *path) {
 	undecided := slices.Contains(own, netip.Addr{}) // an address that did not decode may be the right one
 	switch {
 	case source.IsValid() && !slices.Contains(own, source) && !undecided:
-		t.bad(p.key("sourceAddress"), "%s is none of the gateway's external addresses; want one of: %s", source, addresses(own))
+		t.bad(p.key("sourceAddress"), "%s is none of the gateway's external addresses; want one of: %s", source,
+			addresses(own))
 	case !source.IsValid() && d.IsValid() && len(own) > 0 && !undecided && !t.doc.has(p.key("sourceAddress")):
 		t.bad(p.key("destination"), "%s is of an address family that the gateway has no external address of; it has: %s",
 			d, addresses(own))
@@ -103,7 +105,10 @@ func (t tenantDoc) refuse(p *path, key, why string) {
 
 // identityPath is where the identity of a site stands: the interface's name unless there is one of its own.
 func identityPath(t tenantDoc, a Authentication, p *path) *path {
-	key := p.key("authentication").key(map[AuthMethod]string{AuthCertificate: "remoteIdentity", AuthEAP: "userName"}[a.Method])
+	key := p.key("authentication").key("remoteIdentity")
+	if a.Method == AuthEAP {
+		key = p.key("authentication").key("userName")
+	}
 	if t.doc.has(key) {
 		return key
 	}

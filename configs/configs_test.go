@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"bulkhead/configs"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+
+	"bulkhead/configs"
 )
 
 // equal compares configurations.
@@ -154,7 +154,9 @@ func TestAutoTakesTheFirstAddressThatNobodyDeclares(t *testing.T) {
 	write(t, dir, "gateway.yaml", strings.ReplaceAll(read(t, "fabrikam/gateway.yaml"), "131.107.10.11-131.107.10.20",
 		"2001:db8::1, 131.107.10.11-131.107.10.14"))
 	// In the order of names: C and A say auto, B takes .11 by name, D a few ports of .13.
-	for i, nat := range []string{"C auto", "A auto", "B [{address: 131.107.10.11}]", "D [{address: 131.107.10.13, ports: 9000}]"} {
+	for i, nat := range []string{
+		"C auto", "A auto", "B [{address: 131.107.10.11}]", "D [{address: 131.107.10.13, ports: 9000}]",
+	} {
 		name, addresses, _ := strings.Cut(nat, " ")
 		vsid := string(rune('1' + i))
 		write(t, dir, name+".yaml", "apiVersion: bulkhead/v1\nkind: Tenant\nmetadata: {name: "+name+"}\nspec:\n"+

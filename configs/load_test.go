@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"bulkhead/configs"
-
 	"github.com/google/go-cmp/cmp"
+
+	"bulkhead/configs"
 )
 
 func tenantNames(c *configs.Config) []string {

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"bulkhead/configs"
-
 	"github.com/google/go-cmp/cmp"
+
+	"bulkhead/configs"
 )
 
 func TestFilterRulesParse(t *testing.T) {
@@ -88,7 +88,9 @@ func TestPortRangesOverlapWhenTheyShareAPort(t *testing.T) {
 }
 
 func FuzzParseFilterRule(f *testing.F) {
-	for _, s := range []string{"any:10.0.0.0/16:TCP:0:443", "any:any:ICMP:8:0", "[2001:db8::/32]:[::1]:17:1-2:3", "[[]]:::", "a:b:c"} {
+	for _, s := range []string{
+		"any:10.0.0.0/16:TCP:0:443", "any:any:ICMP:8:0", "[2001:db8::/32]:[::1]:17:1-2:3", "[[]]:::", "a:b:c",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -104,7 +106,9 @@ func FuzzParseFilterRule(f *testing.F) {
 }
 
 func FuzzParseAddressRange(f *testing.F) {
-	for _, s := range []string{"131.107.10.11-131.107.10.20", "::1-::2", "10.0.0.1", "-", "::ffff:1.2.3.4", "1.2.3.4-::5"} {
+	for _, s := range []string{
+		"131.107.10.11-131.107.10.20", "::1-::2", "10.0.0.1", "-", "::ffff:1.2.3.4", "1.2.3.4-::5",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -157,7 +161,9 @@ func FuzzParsePortRange(f *testing.F) {
 }
 
 func FuzzParseSitePrefix(f *testing.F) {
-	for _, s := range []string{"10.1.0.0/24:100", "2001:db8::/32:1", "0.0.0.0/0:9999", "10.1.0.0/24", "::/0:x", "/:", ":/"} {
+	for _, s := range []string{
+		"10.1.0.0/24:100", "2001:db8::/32:1", "0.0.0.0/0:9999", "10.1.0.0/24", "::/0:x", "/:", ":/",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -61,7 +62,7 @@ func proposalWords(s string) (map[algorithm][]string, error) {
 	}
 	switch {
 	case len(words[cipher])+len(words[aead]) == 0:
-		return nil, fmt.Errorf("lacks a cipher; want one such as aes256gcm16")
+		return nil, errors.New("lacks a cipher; want one such as aes256gcm16")
 	case len(words[cipher]) > 0 && len(words[aead]) > 0:
 		return nil, fmt.Errorf("mixes %s, which protects integrity itself, with %s, which does not; want two proposals",
 			words[aead][0], words[cipher][0])
@@ -81,7 +82,7 @@ func checkIKEProposal(s string) error {
 	case err != nil:
 		return err
 	case len(words[keyExchange]) == 0:
-		return fmt.Errorf("lacks a key exchange; want one such as ecp384 or modp2048")
+		return errors.New("lacks a key exchange; want one such as ecp384 or modp2048")
 	case len(words[aead]) > 0 && len(words[prf]) == 0:
 		return fmt.Errorf("lacks a pseudo-random function; want one such as prfsha384 besides %s", words[aead][0])
 	case len(words[sequenceNumbers]) > 0:

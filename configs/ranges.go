@@ -23,7 +23,8 @@ func ParseAddressRange(s string) (AddressRange, error) {
 	a, errA := parseAddr(strings.TrimSpace(first), rules{unicast: true})
 	b, errB := parseAddr(strings.TrimSpace(last), rules{unicast: true})
 	if errA != nil || errB != nil {
-		return AddressRange{}, errors.New("is not an address range; want ADDRESS or FIRST-LAST such as 11.11.11.1-11.11.11.200")
+		return AddressRange{}, errors.New("is not an address range; want ADDRESS or FIRST-LAST such as " +
+			"11.11.11.1-11.11.11.200")
 	}
 	r := AddressRange{First: a.(netip.Addr), Last: b.(netip.Addr)}
 	if r.First.Is4() != r.Last.Is4() {

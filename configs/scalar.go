@@ -159,7 +159,8 @@ func parseDestination(s string) (Destination, error) {
 		return Destination{Address: a}, checkUnicast(a)
 	}
 	if !isHostName(s) {
-		return Destination{}, errors.New("is neither an address nor a host name; want one such as 59.10.10.10 or vpn.example.com")
+		return Destination{}, errors.New("is neither an address nor a host name; want one such as 59.10.10.10 or " +
+			"vpn.example.com")
 	}
 	return Destination{Host: s}, nil
 }

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"bulkhead/configs"
-
 	"github.com/goccy/go-yaml"
+
+	"bulkhead/configs"
 )
 
 const hush = "correct horse"
