@@ -1,0 +1,167 @@
+package lab
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+
+	"bulkhead/lab/hnv"
+)
+
+// The addresses of the book's deployment, as configs/fabrikam declares them to the gateway.
+var (
+	// GatewayAddress is the one public address that every site dials.
+	GatewayAddress = netip.MustParseAddr("131.107.10.10")
+	// GatewayCA is the gateway's customer address, the same for both tenants.
+	GatewayCA = netip.MustParseAddr("10.0.254.2")
+	// GatewayPA is the gateway's provider address.
+	GatewayPA = netip.MustParseAddr("192.168.0.11")
+	// WebAddress is the web server's.
+	WebAddress = netip.MustParseAddr("65.10.10.100")
+	// ClientAddress is the Internet client's.
+	ClientAddress = netip.MustParseAddr("66.10.10.66")
+	// VMMAC and VM2MAC are the MACs of 10.0.0.10 and 10.0.0.100, GatewayMAC that of 10.0.254.2: for both tenants.
+	VMMAC      = net.HardwareAddr{0x60, 0x00, 0x60, 0x00, 0x01, 0x01}
+	VM2MAC     = net.HardwareAddr{0x60, 0x00, 0x60, 0x00, 0x02, 0x02}
+	GatewayMAC = net.HardwareAddr{0x60, 0x01, 0x60, 0x01, 0x03, 0x01}
+)
+
+// tenant is what the two tenants differ in on the provider network.
+type tenant struct {
+	name           string
+	vsid, gateVSID uint32
+}
+
+var tenants = []tenant{{"Contoso", 5001, 6001}, {"Woodgrove", 5002, 6002}}
+
+// vm is a VM that every tenant has, and the Hyper-V host that runs it.
+type vm struct {
+	address netip.Addr
+	mac     net.HardwareAddr
+	host    string
+	pa      netip.Addr
+}
+
+var vms = []vm{
+	{netip.MustParseAddr("10.0.0.10"), VMMAC, "Host22", netip.MustParseAddr("192.168.0.22")},
+	{netip.MustParseAddr("10.0.0.100"), VM2MAC, "Host33", netip.MustParseAddr("192.168.0.33")},
+}
+
+// policy is what the hosts know of both tenants.
+func policy() hnv.Policy {
+	var p hnv.Policy
+	for _, t := range tenants {
+		p.Subnets = append(p.Subnets,
+			hnv.Subnet{RoutingDomain: t.name, VSID: t.vsid, Prefix: netip.MustParsePrefix("10.0.0.0/24")},
+			hnv.Subnet{RoutingDomain: t.name, VSID: t.gateVSID, Prefix: netip.MustParsePrefix("10.0.254.0/24")})
+		p.Records = append(p.Records,
+			hnv.Record{RoutingDomain: t.name, VSID: t.gateVSID, CA: GatewayCA, MAC: GatewayMAC, PA: GatewayPA})
+		p.Routes = append(p.Routes, hnv.Route{RoutingDomain: t.name, Prefix: anywhere, NextHop: GatewayCA})
+		for _, v := range vms {
+			p.Records = append(p.Records,
+				hnv.Record{RoutingDomain: t.name, VSID: t.vsid, CA: v.address, MAC: v.mac, PA: v.pa})
+		}
+	}
+	return p
+}
+
+// buildProvider makes the provider network's switch and the gateway's side of it.
+func (l *Lab) buildProvider() error {
+	provider, err := l.addNode("provider")
+	if err != nil {
+		return err
+	}
+	gateway, err := l.addNode("GW-VM")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(provider.bridge("switch", providerMTU),
+		l.attach(gateway, "backend0", provider, "switch", "gw", providerMTU)); err != nil {
+		return err
+	}
+	return errors.Join(gateway.noOffloads("backend0"), provider.noOffloads("gw"))
+}
+
+// buildHosts makes the Hyper-V hosts with a VM of each tenant.
+func (l *Lab) buildHosts() error {
+	for _, v := range vms {
+		if err := l.buildHost(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Lab) buildHost(v vm) error {
+	node, err := l.addNode(v.host)
+	if err != nil {
+		return err
+	}
+	provider := l.Node("provider")
+	if err := errors.Join(l.attach(node, "nic0", provider, "switch", v.host, providerMTU),
+		node.noOffloads("nic0"), provider.noOffloads(v.host)); err != nil {
+		return err
+	}
+	config := hnv.Config{Name: v.host, Namespace: node.NS, Interface: "nic0", PA: v.pa, Policy: policy()}
+	for _, t := range tenants {
+		device, err := l.buildVM(t.name, v)
+		if err != nil {
+			return err
+		}
+		config.Ports = append(config.Ports, hnv.Port{VSID: t.vsid, MAC: v.mac, Device: device})
+	}
+	host, err := hnv.Start(config)
+	if err != nil {
+		return err
+	}
+	l.onClose(host.Close)
+	l.hosts[v.host] = host
+	return nil
+}
+
+// buildVM makes a tenant's VM: a node whose eth0 is the TAP that its Hyper-V host gets. Its default gateway is the
+// distributed router.
+func (l *Lab) buildVM(tenant string, v vm) (*os.File, error) {
+	node, err := l.addNode(tenant + "-" + v.address.String())
+	if err != nil {
+		return nil, err
+	}
+	device, err := hnv.OpenTAP(node.NS, "eth0")
+	if err != nil {
+		return nil, err
+	}
+	address := netip.PrefixFrom(v.address, 24)
+	err = errors.Join(node.setMAC("eth0", v.mac, plainMTU), node.configure("eth0", address),
+		node.route("eth0", anywhere, address.Masked().Addr().Next()))
+	if err != nil {
+		return nil, errors.Join(err, device.Close())
+	}
+	return device, nil
+}
+
+// internetNetworks are the networks that the Internet's router joins; its own address is the lowest of each.
+var internetNetworks = map[string]netip.Prefix{
+	"net131": netip.MustParsePrefix("131.107.10.1/24"),
+	"net59":  netip.MustParsePrefix("59.10.10.1/24"),
+	"net60":  netip.MustParsePrefix("60.10.10.1/24"),
+	"net65":  netip.MustParsePrefix("65.10.10.1/24"),
+	"net66":  netip.MustParsePrefix("66.10.10.1/24"),
+}
+
+// buildInternet makes the router, the machines of nobody in particular, and the gateway's If2.
+func (l *Lab) buildInternet() error {
+	router, err := l.addNode("internet")
+	if err != nil {
+		return err
+	}
+	errs := []error{router.sysctl("ipv4/ip_forward=1", "ipv4/icmp_ratelimit=0")}
+	for name, address := range internetNetworks {
+		errs = append(errs, router.bridge(name, plainMTU, address))
+	}
+	errs = append(errs, l.attach(l.Gateway(), "If2", router, "net131", "gw", plainMTU))
+	_, err = l.addHost("web", router, "net65", "web", netip.PrefixFrom(WebAddress, 24))
+	errs = append(errs, err)
+	_, err = l.addHost("client", router, "net66", "client", netip.PrefixFrom(ClientAddress, 24))
+	return errors.Join(append(errs, err)...)
+}
