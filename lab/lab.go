@@ -1,16 +1,16 @@
 // Package lab is the Fabrikam network of the book in network namespaces: Hyper-V hosts with tenants' VMs, sites with
 // strongSwan, the Internet between them, and an empty namespace for the gateway.
 //
-//	 Contoso and Woodgrove 10.0.0.10      10.0.0.100          web 65.10.10.100    client 66.10.10.66
-//	                      Host22             Host33                        \      /
-//	                 192.168.0.22        192.168.0.33                  "internet", .1 everywhere
-//	                        \                /                        /       |           \
-//	  provider 192.168.0.0/24, NVGRE, MTU 1600          131.107.10.0/24   59.10.10.0/24   60.10.10.0/24
-//	                         |                               |              |      |           |
-//	                         +--- backend0  GW-VM  If2 ------+            .10      .100        .100
-//	                                                               NY-Contoso  NY-Woodgrove  SFO-Woodgrove
-//	                                                                10.1.0.1      10.1.0.1     10.2.0.1
-//	                                                            host 10.1.0.5  host 10.1.0.5   host 10.2.0.5
+//	Contoso and Woodgrove 10.0.0.10      10.0.0.100          web 65.10.10.100    client 66.10.10.66
+//	                     Host22             Host33                        \      /
+//	                192.168.0.22        192.168.0.33                  "internet", .1 everywhere
+//	                       \                /                        /       |           \
+//	 provider 192.168.0.0/24, NVGRE, MTU 1600          131.107.10.0/24   59.10.10.0/24   60.10.10.0/24
+//	                        |                               |              |      |           |
+//	                        +--- backend0  GW-VM  If2 ------+            .10      .100        .100
+//	                                                              NY-Contoso  NY-Woodgrove  SFO-Woodgrove
+//	                                                               10.1.0.1      10.1.0.1     10.2.0.1
+//	                                                           host 10.1.0.5  host 10.1.0.5   host 10.2.0.5
 //
 // Nothing outside the namespaces that it makes is touched. Sites with tunnels need a kernel with IPsec (lab/vm); all
 // else runs in every kernel that has veth, bridge and tun.

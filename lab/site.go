@@ -256,7 +256,7 @@ func (s *Site) vici(ctx context.Context, do func(context.Context, *vici.Session)
 		return fmt.Errorf("site %s: %w", s.Name, err)
 	}
 	defer func() { _ = session.Close() }()
-	if err := do(session); err != nil {
+	if err := do(ctx, session); err != nil {
 		return fmt.Errorf("site %s: %w", s.Name, err)
 	}
 	return nil
