@@ -191,5 +191,6 @@ func run(ns *netns.Namespace, args ...string) (string, error) {
 	if err := ns.Start(cmd); err != nil {
 		return "", err
 	}
-	return out.String(), cmd.Wait()
+	err := cmd.Wait()
+	return out.String(), err
 }

@@ -16,7 +16,7 @@ func (m *Manager) dialLoop(ctx context.Context, c *client) {
 			m.dialOne(ctx, c, name)
 		}
 		for name, want := range m.dueSweeps(time.Now()) {
-			if err := sweep(ctx, c, name, want); err != nil && ctx.Err() == nil {
+			if err := m.sweep(ctx, c, name, want); err != nil && ctx.Err() == nil {
 				m.log.Warn("duplicate SAs could not be removed", "event", "sweep", "connection", name, "reason", err)
 			}
 		}

@@ -37,12 +37,53 @@ var subscriptions = []string{"ike-updown", "ike-rekey", "child-updown", "child-r
 // watcher turns charon's events into changes of the Manager's tunnels and Events. One goroutine uses it.
 type watcher struct {
 	m       *Manager
-	reasons map[string]string // of an IKE_SA's end, by its id; the first one said counts
+	reasons map[string]said   // why an IKE_SA may be about to end, by its id
 	who     map[string]string // whom charon looks for, by IKE_SA
+	pending []pending         // Events that wait for their reason, oldest first
 }
 
+// pending is an Event whose reason has not been said yet: charon hands its log lines to another thread, so that they may
+// come after the event that they explain.
+type pending struct {
+	event    Event
+	ike      string
+	deadline time.Time
+}
+
+// said is a reason and when it was given. The first one counts, what follows is its consequence; but one that nothing
+// came of does not explain an end long after it.
+type said struct {
+	reason string
+	at     time.Time
+}
+
+const reasonLasts = 5 * time.Second
+
+// reasonPatience is how long an Event waits for its reason.
+const reasonPatience = 300 * time.Millisecond
+
 func (m *Manager) newWatcher() *watcher {
-	return &watcher{m: m, reasons: map[string]string{}, who: map[string]string{}}
+	return &watcher{m: m, reasons: map[string]said{}, who: map[string]string{}}
+}
+
+// run follows charon's events until the session ends.
+func (w *watcher) run(ch <-chan vici.Event) {
+	for {
+		var expired <-chan time.Time
+		if len(w.pending) > 0 {
+			expired = time.After(time.Until(w.pending[0].deadline))
+		}
+		select {
+		case ev, ok := <-ch:
+			if !ok {
+				w.settle(func(pending) bool { return true }, "")
+				return
+			}
+			w.handle(ev)
+		case now := <-expired:
+			w.settle(func(p pending) bool { return !now.Before(p.deadline) }, "")
+		}
+	}
 }
 
 // handle takes one event of charon's.
@@ -68,11 +109,52 @@ func (w *watcher) handle(ev vici.Event) {
 	changed = changed && t.declared
 	w.m.prune(name)
 	w.m.mu.Unlock()
-	if ev.Name == "ike-updown" && !up {
-		delete(w.reasons, text(s, "uniqueid"))
+	if !changed {
+		return
 	}
-	if changed {
+	// What is told of one tunnel is told in order.
+	w.settle(func(p pending) bool { return p.event.Tenant == e.Tenant && p.event.Interface == e.Interface }, "")
+	ike := text(s, "uniqueid")
+	if e.Kind == Up {
 		w.m.reporter.report(e)
+		return
+	}
+	w.pending = append(w.pending, pending{e, ike, time.Now().Add(reasonPatience)})
+	if s, ok := w.reasons[ike]; ok && ev.Timestamp.Sub(s.at) < reasonLasts {
+		w.settle(func(p pending) bool { return p.ike == ike }, s.reason)
+	}
+}
+
+// settle reports those pending Events that are meant. Without a reason they get the one that they have.
+func (w *watcher) settle(meant func(pending) bool, reason string) {
+	var left []pending
+	for _, p := range w.pending {
+		if !meant(p) {
+			left = append(left, p)
+			continue
+		}
+		if reason != "" {
+			p.event.Reason = reason
+			w.explain(p.event)
+		}
+		w.m.reporter.report(p.event)
+	}
+	w.pending = left
+}
+
+// explain notes the reason of an Event at its tunnel.
+func (w *watcher) explain(e Event) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	t := w.m.tunnels[connName(e.Tenant, e.Interface)]
+	if t == nil || !t.declared {
+		return
+	}
+	if e.Kind == Failed || !t.up() {
+		t.reason = e.Reason
+	}
+	if e.Kind == Down && !t.up() {
+		t.failed = e.Reason == noAnswer
 	}
 }
 
@@ -109,17 +191,17 @@ func (w *watcher) change(t *tunnel, event string, up bool, name string, s *vici.
 		}
 	}
 	t.suspect(now)
-	e := Event{Tenant: t.tenant, Interface: t.want.Name, Peer: sa.peer, Reason: w.reasons[sa.id], Time: now}
+	e := Event{Tenant: t.tenant, Interface: t.want.Name, Peer: sa.peer, Time: now}
 	switch {
 	case t.up() && !wasUp:
-		e.Kind, e.Reason = Up, ""
+		e.Kind = Up
 		t.cameUp(now)
 	case !t.up() && wasUp:
-		e.Kind = Down
-		t.wentDown(&e, now)
+		e.Kind, e.Reason = Down, "closed"
+		t.wentDown(e.Reason, now)
 	case failed:
-		e.Kind = Failed
-		t.didNotComeUp(&e, sa.initiator, now)
+		e.Kind, e.Reason = Failed, "the negotiation failed"
+		t.didNotComeUp(e.Reason, sa.initiator, now)
 	default:
 		return Event{}, false
 	}
@@ -152,19 +234,13 @@ func (t *tunnel) cameUp(now time.Time) {
 	t.dial.connected(now)
 }
 
-func (t *tunnel) wentDown(e *Event, now time.Time) {
-	if e.Reason == "" {
-		e.Reason = "closed"
-	}
-	t.since, t.reason, t.failed = now, e.Reason, e.Reason == noAnswer
+func (t *tunnel) wentDown(reason string, now time.Time) {
+	t.since, t.reason, t.failed = now, reason, reason == noAnswer
 	t.dial.ended(now, true)
 }
 
-func (t *tunnel) didNotComeUp(e *Event, initiator bool, now time.Time) {
-	if e.Reason == "" {
-		e.Reason = "the negotiation failed"
-	}
-	t.reason = e.Reason
+func (t *tunnel) didNotComeUp(reason string, initiator bool, now time.Time) {
+	t.reason = reason
 	if initiator && !t.up() {
 		t.since, t.failed = now, true
 		t.dial.ended(now, false)
@@ -182,8 +258,9 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 	if reason == "" || id == "" {
 		return
 	}
-	if _, said := w.reasons[id]; !said {
-		remember(w.reasons, id, reason)
+	if s, ok := w.reasons[id]; !ok || now.Sub(s.at) >= reasonLasts {
+		remember(w.reasons, id, said{reason, now})
+		w.settle(func(p pending) bool { return p.ike == id }, reason)
 	}
 	if childFailed(line) {
 		w.childFailed(text(m, "ikesa-name"), reason, now)
@@ -200,7 +277,7 @@ func (w *watcher) childFailed(name, reason string, now time.Time) {
 	}
 	e := Event{Tenant: t.tenant, Interface: t.want.Name, Kind: Failed, Reason: reason, Time: now,
 		Peer: t.want.PeerAddress.String()}
-	t.didNotComeUp(&e, true, now)
+	t.didNotComeUp(reason, true, now)
 	w.m.mu.Unlock()
 	w.m.reporter.report(e)
 }

@@ -122,10 +122,7 @@ func (m *Manager) session(ctx context.Context) error {
 	ended := make(chan struct{})
 	workers.Go(func() {
 		defer close(ended)
-		w := m.newWatcher()
-		for ev := range ch {
-			w.handle(ev)
-		}
+		m.newWatcher().run(ch)
 	})
 	if err := m.loadAll(ctx, c); err != nil {
 		m.log.Error("not everything could be loaded", "event", "charon", "reason", err)

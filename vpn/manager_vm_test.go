@@ -112,9 +112,10 @@ func TestAKeyOfAnotherTenantIsRefusedWithAReason(t *testing.T) {
 	}
 	// Dialled by us, the same peer is refused by itself, and unreachable.
 	must(t, m.Initiate(context.Background(), "Contoso", "IfCe1"))
-	if now := waitState(t, m, "Contoso", vpn.Unreachable); !strings.Contains(now.LastError, "AUTHENTICATION_FAILED") {
-		t.Errorf("the reason is %q", now.LastError)
-	}
+	waitState(t, m, "Contoso", vpn.Unreachable)
+	eventually(t, 10*time.Second, "the reason", func() bool {
+		return strings.Contains(tunnel(t, m, "Contoso").LastError, "AUTHENTICATION_FAILED")
+	})
 	// With the right key declared here too, it comes up: the secret was replaced.
 	set(t, m, "Woodgrove", nil)
 	set(t, m, "Contoso", wanted("Contoso", func(i *vpn.Interface) { i.PSK = vpn.Secret("key of Woodgrove") }))
@@ -175,12 +176,44 @@ func TestAPacketDialsATunnelOnDemandAlsoWithoutTheManager(t *testing.T) {
 			t.Errorf("%s was not adopted: %+v", tenant, now)
 		}
 	}
-	if after := espSPIs(t, n); after != spi {
+	if after := espSPIs(t, n); after != spi || spi == "" {
 		t.Errorf("the SPIs went from %s to %s", spi, after)
 	}
 	if n.events.count("Contoso", vpn.Up) != before+1 {
 		t.Error("the new manager did not tell that Contoso's tunnel is up")
 	}
+}
+
+// restart kills a site's charon, so that nobody is told, and starts it with nothing in its kernel.
+func (n *network) restart(s *site) {
+	n.t.Helper()
+	s.kill()
+	for _, what := range []string{"state", "policy"} {
+		if out, err := run(s.ns, "ip", "xfrm", what, "flush"); err != nil {
+			n.t.Fatal(out, err)
+		}
+	}
+	s.start()
+	s.load()
+}
+
+// spisTo is the SPIs of the gateway's SAs towards a tenant's site.
+func (n *network) spisTo(tenant string) []string {
+	n.t.Helper()
+	out, err := run(n.gateway, "ip", "xfrm", "state")
+	must(n.t, err)
+	var to string
+	var spis []string
+	for line := range strings.SplitSeq(out, "\n") {
+		f := strings.Fields(line)
+		switch {
+		case len(f) > 3 && f[0] == "src":
+			to = f[3]
+		case len(f) > 3 && f[0] == "proto" && to == siteAddress[tenant] && f[3] != "0x00000000":
+			spis = append(spis, f[3])
+		}
+	}
+	return spis
 }
 
 // espSPIs is all SPIs in the gateway's kernel, as one comparable text.
@@ -302,32 +335,47 @@ func TestASilentPeerIsUnreachableAndComesBack(t *testing.T) {
 func TestAPeerThatStartsAnewReplacesItsOwnSAOnly(t *testing.T) {
 	n := newNetwork(t)
 	m, _ := n.manager()
-	before := n.bothUp(m)
-	// The peer forgets everything and dials with INITIAL_CONTACT.
-	peer := n.site["Contoso"]
-	peer.kill()
-	for _, what := range []string{"state", "policy"} {
-		if out, err := run(peer.ns, "ip", "xfrm", what, "flush"); err != nil {
-			t.Fatal(out, err)
-		}
+	// Dead peer detection must not be what removes the old SA.
+	for tenant := range n.site {
+		set(t, m, tenant, wanted(tenant, func(i *vpn.Interface) { i.DPD = time.Minute }))
+		n.site[tenant].dial()
 	}
-	peer.start()
-	peer.load()
-	peer.dial()
-	eventually(t, 60*time.Second, "the old SA to go and the new one to stay", func() bool {
-		out, err := run(n.gateway, "ip", "xfrm", "state")
+	old, bystander := waitState(t, m, "Contoso", vpn.Connected), waitState(t, m, "Woodgrove", vpn.Connected)
+	n.restart(n.site["Contoso"])
+	n.site["Contoso"].dial()
+	eventually(t, 30*time.Second, "a second SA, and then the old one to go", func() bool {
 		now := tunnel(t, m, "Contoso")
-		return err == nil && strings.Count(out, "dst "+siteAddress["Contoso"]+"\n") == 1 &&
-			now.State == vpn.Connected && now.SPIIn != before["Contoso"].SPIIn
+		return now.State == vpn.Connected && now.SPIIn != old.SPIIn && len(n.spisTo("Contoso")) == 1
 	})
 	if !n.ping("Contoso") {
 		t.Error("no ping through the new SA")
 	}
-	if now := tunnel(t, m, "Woodgrove"); now.SPIIn != before["Woodgrove"].SPIIn {
+	if now := tunnel(t, m, "Woodgrove"); now.SPIIn != bystander.SPIIn {
 		t.Errorf("Woodgrove's SA was touched: %+v", now)
 	}
 	if n.events.count("Contoso", vpn.Down) != 0 {
 		t.Error("the tunnel was said to be down in between")
+	}
+}
+
+func TestInitialContactWithAnotherTenantsIdentityHurtsNobody(t *testing.T) {
+	n := newNetwork(t)
+	m, _ := n.manager()
+	before := n.bothUp(m)
+	// Contoso's site starts anew, and says that it is Woodgrove's, and the only one.
+	attacker := n.site["Contoso"]
+	attacker.id = siteAddress["Woodgrove"]
+	n.restart(attacker)
+	attacker.dial()
+	eventually(t, 30*time.Second, "the refusal", func() bool {
+		_, ok := n.events.find(func(e vpn.Event) bool { return e.Kind == vpn.Failed && e.Peer == siteAddress["Contoso"] })
+		return ok
+	})
+	if now := tunnel(t, m, "Woodgrove"); now.State != vpn.Connected || now.SPIIn != before["Woodgrove"].SPIIn {
+		t.Errorf("Woodgrove's SA was touched: %+v", now)
+	}
+	if !n.ping("Woodgrove") {
+		t.Error("no ping through Woodgrove's tunnel")
 	}
 }
 

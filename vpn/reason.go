@@ -82,7 +82,7 @@ func stranger(line string, who map[string]string, id string) (peer, reason strin
 // mostRemembered bounds what a flood of half-open IKE_SAs can make us remember.
 const mostRemembered = 10000
 
-func remember(m map[string]string, key, value string) {
+func remember[V any](m map[string]V, key string, value V) {
 	if len(m) >= mostRemembered {
 		clear(m)
 	}

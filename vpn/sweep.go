@@ -15,6 +15,10 @@ const (
 	sweepPause = 30 * time.Second
 	// sameMoment is how far apart in age two SAs are, at most, when both ends dialled at once.
 	sameMoment = 10 * time.Second
+	// settled is longer than dead peer detection takes to end an SA that the peer knows no more. Until then, of two SAs
+	// of the same moment, one from each end, nobody can say whether both ends dialled at once, or the peer was restarted
+	// just after we dialled it. Having both costs nothing.
+	settled = 3 * time.Minute
 )
 
 // dueSweeps picks the tunnels to look at, with what is declared of them, and notes that they were.
@@ -34,7 +38,7 @@ func (m *Manager) dueSweeps(now time.Time) map[string]Interface {
 
 // sweep ends the SAs of one connection that came up under an earlier declaration, and duplicates. charon itself must not (`unique = never`), as it would go by
 // identities alone, whatever the tenant.
-func sweep(ctx context.Context, c *client, name string, want Interface) error {
+func (m *Manager) sweep(ctx context.Context, c *client, name string, want Interface) error {
 	sas, err := listSAs(ctx, c, name)
 	if err != nil {
 		return err
@@ -47,7 +51,10 @@ func sweep(ctx context.Context, c *client, name string, want Interface) error {
 		errs = append(errs, terminate(ctx, c, "ike-id", sa.id))
 		return true
 	})
-	ikes, children := duplicates(fitting)
+	ikes, children, wait := duplicates(fitting)
+	if wait > 0 {
+		m.lookAgain(name, wait)
+	}
 	for _, id := range ikes {
 		errs = append(errs, terminate(ctx, c, "ike-id", id))
 	}
@@ -57,10 +64,19 @@ func sweep(ctx context.Context, c *client, name string, want Interface) error {
 	return errors.Join(errs...)
 }
 
+// lookAgain has the sweep come back.
+func (m *Manager) lookAgain(name string, wait time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if t := m.tunnels[name]; t != nil {
+		t.sweepAt = time.Now().Add(wait)
+	}
+}
+
 // duplicates finds the SAs of one interface that another one replaces: of IKE_SAs that carry traffic, and of installed
-// CHILD_SAs in one IKE_SA, only the newest stays. SAs on their way in or out, as in rekeying, are left alone. Of two made
-// in the same moment, which is what happens when both ends dial, both ends must keep the same one: that goes by SPI.
-func duplicates(sas []ikeSA) (ikes, children []string) {
+// CHILD_SAs in one IKE_SA, only the newest stays. SAs on their way in or out, as in rekeying, are left alone. Of two that
+// both ends made at once, both ends must keep the same one: that goes by SPI, but not before wait, where it is not 0.
+func duplicates(sas []ikeSA) (ikes, children []string, wait time.Duration) {
 	var keep *ikeSA
 	var established []*ikeSA
 	for n := range sas {
@@ -69,22 +85,40 @@ func duplicates(sas []ikeSA) (ikes, children []string) {
 			continue
 		}
 		established = append(established, sa)
-		if !sa.carries() {
-			continue
-		}
-		if keep == nil || newer(sa.established, keep.established, sa.initiatorSPI, keep.initiatorSPI) {
+		if sa.carries() && (keep == nil || sa.replaces(keep)) {
 			keep = sa
 		}
 	}
 	if keep == nil {
-		return nil, nil
+		return nil, nil, 0
 	}
 	for _, sa := range established {
-		if sa != keep && (sa.carries() || sa.established > sameMoment) {
+		switch {
+		case sa == keep, !sa.carries() && sa.established <= sameMoment:
+		case sa.carries() && sa.crosses(keep) && min(sa.established, keep.established) < settled:
+			wait = settled - min(sa.established, keep.established)
+		default:
 			ikes = append(ikes, sa.id)
 		}
 	}
-	return ikes, duplicateChildren(keep.children)
+	return ikes, duplicateChildren(keep.children), wait
+}
+
+// crosses tells whether the two may come from both ends having dialled at once.
+func (sa ikeSA) crosses(o *ikeSA) bool {
+	return sa.initiator != o.initiator && (sa.established-o.established).Abs() <= sameMoment
+}
+
+// replaces tells which of two IKE_SAs is to stay.
+func (sa ikeSA) replaces(o *ikeSA) bool {
+	switch {
+	case sa.crosses(o):
+		return sa.initiatorSPI < o.initiatorSPI
+	case sa.established != o.established:
+		return sa.established < o.established
+	}
+	// charon counts up, so that of two of the same second the longer or greater number is the newer one.
+	return len(sa.id) > len(o.id) || len(sa.id) == len(o.id) && sa.id > o.id
 }
 
 func duplicateChildren(all []childSA) []string {
@@ -108,9 +142,9 @@ func duplicateChildren(all []childSA) []string {
 	return ids
 }
 
-// newer compares two SAs by age, and by their numbers where they are of the same moment.
+// newer compares two CHILD_SAs by age, and by their numbers where both ends may have made one at once.
 func newer(age, otherAge time.Duration, spi, otherSPI string) bool {
-	if diff := age - otherAge; diff > sameMoment || diff < -sameMoment {
+	if (age - otherAge).Abs() > sameMoment {
 		return age < otherAge
 	}
 	return spi < otherSPI
