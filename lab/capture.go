@@ -47,7 +47,8 @@ func (c *Capture) read() {
 	buffer := make([]byte, 1<<16)
 	for {
 		size, _, err := c.conn.ReadFrom(buffer)
-		if errors.Is(err, net.ErrClosed) {
+		// A closed packet socket says EBADF.
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EBADF) {
 			return
 		}
 		if err != nil {

@@ -132,7 +132,8 @@ func (h *Host) readWire() {
 	buffer := make([]byte, 1<<16)
 	for {
 		n, _, err := h.conn.ReadFrom(buffer)
-		if errors.Is(err, net.ErrClosed) {
+		// A closed packet socket says EBADF.
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EBADF) {
 			return
 		}
 		// Another error, such as the link going down, concerns one read only.
