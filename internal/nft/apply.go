@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
@@ -233,6 +234,9 @@ func addSet(conn *nftables.Conn, table *nftables.Table, s Set, id uint32) error 
 	set := &nftables.Set{
 		Table: table, ID: id, Name: s.Name, KeyType: s.Key, DataType: s.Data,
 		IsMap: s.Data.Bytes > 0, Interval: s.Interval,
+	}
+	if s.Key.Name == nftables.TypeIFName.Name {
+		set.KeyByteOrder = binaryutil.NativeEndian // without it nft(8) cannot print the names
 	}
 	if err := conn.AddSet(set, nil); err != nil {
 		return err
