@@ -19,8 +19,9 @@ import (
 	"bulkhead/internal/netns"
 )
 
-// charonConf is enough of strongswan.conf for any number of charons beside each other. As it comes, Debian's charon would load
-// kernel-libipsec too, which takes ESP out of the kernel. A silent peer is given up after about four seconds.
+// charonConf is enough of strongswan.conf for any number of charons beside each other. As it comes,
+// Debian's charon would load kernel-libipsec too, which takes ESP out of the kernel. A silent peer is given up after
+// about four seconds.
 const charonConf = `
 charon-systemd {
   install_routes = no
@@ -56,7 +57,8 @@ type charon struct {
 func startCharon(t *testing.T, ns *netns.Namespace) *charon {
 	t.Helper()
 	c := &charon{t: t, ns: ns, dir: t.TempDir()}
-	if err := os.WriteFile(filepath.Join(c.dir, "strongswan.conf"), fmt.Appendf(nil, charonConf, c.dir), 0o600); err != nil {
+	conf := fmt.Appendf(nil, charonConf, c.dir)
+	if err := os.WriteFile(filepath.Join(c.dir, "strongswan.conf"), conf, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.start()
@@ -116,7 +118,8 @@ func (c *charon) call(command string, in *vici.Message) {
 	}
 }
 
-// site is a tenant's site, with a charon that is configured by hand: a policy for everything through one xfrm interface.
+// site is a tenant's site, with a charon that is configured by hand: a policy for everything through one xfrm
+// interface.
 type site struct {
 	*charon
 	address, gateway, key string
@@ -179,7 +182,7 @@ func eventually(t *testing.T, limit time.Duration, what string, condition func()
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within %v", what, limit)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }
 

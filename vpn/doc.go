@@ -6,7 +6,7 @@
 // every tunnel, and charon tries each key that is owned by *either* end of a negotiation, so every tenant's key would
 // open every tenant's tunnel.
 //
-// charon is a service of its own: it is neither started nor stopped here. [Manager.Run] waits for its socket, loads what
-// is declared, and does so again whenever charon came back. SAs belong to charon and outlive the Manager; a new Manager
-// adopts them.
+// charon is a service of its own: it is neither started nor stopped here. [Manager.Run] waits for its socket, loads
+// what is declared, and does so again whenever charon came back. SAs belong to charon and outlive the Manager; a new
+// Manager adopts them.
 package vpn

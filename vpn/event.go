@@ -42,8 +42,8 @@ type watcher struct {
 	pending []pending         // Events that wait for their reason, oldest first
 }
 
-// pending is an Event whose reason has not been said yet: charon hands its log lines to another thread, so that they may
-// come after the event that they explain.
+// pending is an Event whose reason has not been said yet: charon hands its log lines to another thread, so that they
+// may come after the event that they explain.
 type pending struct {
 	event    Event
 	ike      string

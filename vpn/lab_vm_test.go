@@ -161,11 +161,11 @@ func (n *network) ping(tenant string) bool {
 }
 
 // bothUp declares both tenants, dials both and returns their tunnels.
-func (n *network) bothUp(m *vpn.Manager, change ...func(*vpn.Interface)) map[string]vpn.Tunnel {
+func (n *network) bothUp(m *vpn.Manager) map[string]vpn.Tunnel {
 	n.t.Helper()
 	out := map[string]vpn.Tunnel{}
 	for tenant := range n.site {
-		set(n.t, m, tenant, wanted(tenant, change...))
+		set(n.t, m, tenant, wanted(tenant))
 		if err := m.Initiate(context.Background(), tenant, "IfCe1"); err != nil {
 			n.t.Fatal(err)
 		}
@@ -195,8 +195,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// v4Only keeps the kernel from sending router solicitations and the like through what is made later, so that packets can
-// be counted.
+// v4Only keeps the kernel from sending router solicitations and the like through what is made later, so that packets
+// can be counted.
 func v4Only(t *testing.T, ns *netns.Namespace) {
 	t.Helper()
 	must(t, ns.Do(func() error {
@@ -305,13 +305,13 @@ func (e *eventLog) find(fits func(vpn.Event) bool) (vpn.Event, bool) {
 	return vpn.Event{}, false
 }
 
-// count is the number of events of a kind of one tenant.
-func (e *eventLog) count(tenant string, kind vpn.EventKind) int {
+// contosos is the number of events of a kind about Contoso's tunnel.
+func (e *eventLog) contosos(kind vpn.EventKind) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var n int
 	for _, ev := range e.list {
-		if ev.Tenant == tenant && ev.Kind == kind {
+		if ev.Tenant == "Contoso" && ev.Kind == kind {
 			n++
 		}
 	}

@@ -101,7 +101,8 @@ func TestAKeyOfAnotherTenantIsRefusedWithAReason(t *testing.T) {
 		refused, ok = n.events.find(func(e vpn.Event) bool { return e.Tenant == "Contoso" && e.Kind == vpn.Failed })
 		return ok
 	})
-	if !strings.HasPrefix(refused.Peer, siteAddress["Contoso"]+":") || !strings.Contains(refused.Reason, "wrong pre-shared key") {
+	if !strings.HasPrefix(refused.Peer, siteAddress["Contoso"]+":") ||
+		!strings.Contains(refused.Reason, "wrong pre-shared key") {
 		t.Errorf("the event does not say who and why: %+v", refused)
 	}
 	if now := tunnel(t, m, "Contoso"); now.State != vpn.Disconnected || now.LastError != refused.Reason {
@@ -166,7 +167,7 @@ func TestAPacketDialsATunnelOnDemandAlsoWithoutTheManager(t *testing.T) {
 	}
 	stop()
 	eventually(t, 30*time.Second, "a ping while no manager runs", func() bool { return n.ping("Woodgrove") })
-	before := n.events.count("Contoso", vpn.Up)
+	before := n.events.contosos(vpn.Up)
 	// A new Manager adopts: nothing is told to go or come, the SPIs stay.
 	spi := espSPIs(t, n)
 	m, _ = n.manager()
@@ -179,7 +180,7 @@ func TestAPacketDialsATunnelOnDemandAlsoWithoutTheManager(t *testing.T) {
 	if after := espSPIs(t, n); after != spi || spi == "" {
 		t.Errorf("the SPIs went from %s to %s", spi, after)
 	}
-	if n.events.count("Contoso", vpn.Up) != before+1 {
+	if n.events.contosos(vpn.Up) != before+1 {
 		t.Error("the new manager did not tell that Contoso's tunnel is up")
 	}
 }
@@ -353,7 +354,7 @@ func TestAPeerThatStartsAnewReplacesItsOwnSAOnly(t *testing.T) {
 	if now := tunnel(t, m, "Woodgrove"); now.SPIIn != bystander.SPIIn {
 		t.Errorf("Woodgrove's SA was touched: %+v", now)
 	}
-	if n.events.count("Contoso", vpn.Down) != 0 {
+	if n.events.contosos(vpn.Down) != 0 {
 		t.Error("the tunnel was said to be down in between")
 	}
 }
@@ -402,4 +403,32 @@ func TestATunnelFollowsItsPeersAddress(t *testing.T) {
 			t.Errorf("%s: the peer is %s", tenant, now.Peer)
 		}
 	}
+}
+
+func TestRekeyingIsNoChangeOfState(t *testing.T) {
+	n := newNetwork(t)
+	m, _ := n.manager()
+	before := n.bothUp(m)["Contoso"]
+	for kind, name := range map[string]string{"child": "IfCe1", "ike": "Contoso/IfCe1"} {
+		n.charon.call("rekey", message(t, map[string]any{kind: name}))
+		eventually(t, 20*time.Second, "rekeying of the "+kind, func() bool {
+			now := tunnel(t, m, "Contoso")
+			if kind == "child" {
+				return now.SPIIn != before.SPIIn
+			}
+			return now.UniqueID != before.UniqueID
+		})
+	}
+	now := tunnel(t, m, "Contoso")
+	if now.State != vpn.Connected || !now.Since.Equal(before.Since) || n.events.contosos(vpn.Up) != 1 ||
+		n.events.contosos(vpn.Down) != 0 {
+		t.Errorf("rekeying showed: %+v, before %+v", now, before)
+	}
+	if !n.ping("Contoso") {
+		t.Error("no ping after rekeying")
+	}
+	// What the events said is still right: the end of the rekeyed SA is the end of the tunnel.
+	n.site["Contoso"].call("terminate", message(t, map[string]any{"ike": "gw", "timeout": "-1"}))
+	waitState(t, m, "Contoso", vpn.Disconnected)
+	eventually(t, 10*time.Second, "the event", func() bool { return n.events.contosos(vpn.Down) == 1 })
 }

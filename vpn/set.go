@@ -113,13 +113,15 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 	have, want, others := m.collect(tenant)
 	delete(m.blocked, tenant)
 	for _, s := range plan(have, want) {
-		err := error(nil)
-		if s.remove {
+		var err error
+		other := clash(s.name, s.iface, others)
+		switch {
+		case s.remove:
 			err = m.remove(ctx, c, s)
-		} else if other := clash(s.name, s.iface, others); other != "" {
+		case other != "":
 			m.blocked[tenant] = true
 			err = fmt.Errorf("its identities clash with those of %s: a peer's key must open one tunnel only", other)
-		} else {
+		default:
 			others[s.name] = s.iface
 			err = m.load(ctx, c, s)
 		}

@@ -86,7 +86,8 @@ func (c *holdingConn) packet() ([]byte, error) {
 	if size == 0 || size > viciMost {
 		return nil, fmt.Errorf("charon sent a packet of %d octets", size)
 	}
-	packet := append(head, make([]byte, size)...)
+	packet := make([]byte, viciLength+size)
+	copy(packet, head)
 	_, err := io.ReadFull(c.Conn, packet[viciLength:])
 	return packet, err
 }

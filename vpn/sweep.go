@@ -36,8 +36,8 @@ func (m *Manager) dueSweeps(now time.Time) map[string]Interface {
 	return due
 }
 
-// sweep ends the SAs of one connection that came up under an earlier declaration, and duplicates. charon itself must not (`unique = never`), as it would go by
-// identities alone, whatever the tenant.
+// sweep ends the SAs of one connection that came up under an earlier declaration, and duplicates. charon itself must
+// not (`unique = never`), as it would go by identities alone, whatever the tenant.
 func (m *Manager) sweep(ctx context.Context, c *client, name string, want Interface) error {
 	sas, err := listSAs(ctx, c, name)
 	if err != nil {
@@ -74,8 +74,9 @@ func (m *Manager) lookAgain(name string, wait time.Duration) {
 }
 
 // duplicates finds the SAs of one interface that another one replaces: of IKE_SAs that carry traffic, and of installed
-// CHILD_SAs in one IKE_SA, only the newest stays. SAs on their way in or out, as in rekeying, are left alone. Of two that
-// both ends made at once, both ends must keep the same one: that goes by SPI, but not before wait, where it is not 0.
+// CHILD_SAs in one IKE_SA, only the newest stays. SAs on their way in or out, as in rekeying, are left alone. Of two
+// that both ends made at once, both ends must keep the same one: that goes by SPI, but not before wait, where it is
+// not 0.
 func duplicates(sas []ikeSA) (ikes, children []string, wait time.Duration) {
 	var keep *ikeSA
 	var established []*ikeSA
