@@ -10,7 +10,7 @@ import (
 )
 
 func TestIPsecCountersBecomeReasons(t *testing.T) {
-	got, err := parseDrops(strings.NewReader("XfrmInError             \t0\nXfrmInNoPols            \t3\nXfrmOutNoStates \t12\n"))
+	got, err := parseDrops(strings.NewReader("XfrmInError \t0\nXfrmInNoPols            \t3\nXfrmOutNoStates \t12\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

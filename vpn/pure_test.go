@@ -163,20 +163,30 @@ func TestAListedSAIsReadWhole(t *testing.T) {
 }
 
 func TestLinesOfCharonsLogBecomeReasons(t *testing.T) {
-	for line, want := range map[string]string{
-		"tried 1 shared key for '131.107.10.10' - '59.10.10.10', but MAC mismatched": "wrong pre-shared key: the peer that claims to be 59.10.10.10 was refused",
-		"tried 2 shared keys for 'a' - 'b', but MAC mismatched":                      "wrong pre-shared key: the peer that claims to be b was refused",
-		"received AUTHENTICATION_FAILED notify error":                                "the peer refused our identity or pre-shared key (AUTHENTICATION_FAILED)",
-		"received NO_PROPOSAL_CHOSEN notify error":                                   "the peer refused: NO_PROPOSAL_CHOSEN",
-		"received TS_UNACCEPTABLE notify, no CHILD_SA built":                         "the peer refused the ESP SA: TS_UNACCEPTABLE",
-		"giving up after 5 retransmits":                                              noAnswer,
-		"received DELETE for IKE_SA Contoso/IfCe1[3]":                                "closed by the peer",
-		"deleting IKE_SA Contoso/IfCe1[3] between 1.2.3.4[a]...5.6.7.8[b]":           "closed by the gateway",
-		"IKE_SA Contoso/IfCe1[3] established between 1.2.3.4[a]...5.6.7.8[b]":        "",
-		"received packet: from 59.10.10.10[500] to 131.107.10.10[500] (924 bytes)":   "",
+	for _, c := range []struct{ line, want string }{
+		{"tried 1 shared key for '131.107.10.10' - '59.10.10.10', but MAC mismatched",
+			"wrong pre-shared key: the peer that claims to be 59.10.10.10 was refused"},
+		{"tried 2 shared keys for 'a' - 'b', but MAC mismatched",
+			"wrong pre-shared key: the peer that claims to be b was refused"},
+		{"received AUTHENTICATION_FAILED notify error",
+			"the peer refused our identity or pre-shared key (AUTHENTICATION_FAILED)"},
+		{"received NO_PROPOSAL_CHOSEN notify error",
+			"the peer refused: NO_PROPOSAL_CHOSEN"},
+		{"received TS_UNACCEPTABLE notify, no CHILD_SA built",
+			"the peer refused the ESP SA: TS_UNACCEPTABLE"},
+		{"giving up after 5 retransmits",
+			noAnswer},
+		{"received DELETE for IKE_SA Contoso/IfCe1[3]",
+			"closed by the peer"},
+		{"deleting IKE_SA Contoso/IfCe1[3] between 1.2.3.4[a]...5.6.7.8[b]",
+			"closed by the gateway"},
+		{"IKE_SA Contoso/IfCe1[3] established between 1.2.3.4[a]...5.6.7.8[b]",
+			""},
+		{"received packet: from 59.10.10.10[500] to 131.107.10.10[500] (924 bytes)",
+			""},
 	} {
-		if got := explain(line); got != want {
-			t.Errorf("explain(%q) = %q, want %q", line, got, want)
+		if got := explain(c.line); got != c.want {
+			t.Errorf("explain(%q) = %q, want %q", c.line, got, c.want)
 		}
 	}
 	who := map[string]string{}
