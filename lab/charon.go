@@ -52,22 +52,19 @@ func StartCharon(ctx context.Context, n *Node, dir string) (*Charon, error) {
 	return &Charon{Process: process, Socket: socket}, nil
 }
 
-// labSettings is what charon needs to run beside others: a socket of its own, and a log on its standard output.
+// labSettings is what charon needs to run beside others: a socket of its own, and a log on its standard error.
 func labSettings(socket string) string {
 	return fmt.Sprintf(`
 charon {
   plugins { vici { socket = unix://%s } }
   filelog {
-    stdout {
+    unbuffered {
+      path = stderr
       time_format = %%b %%e %%T
-      flush_line = yes
       ike = 1
       cfg = 1
     }
   }
-}
-charon-systemd {
-  journal { default = -1 }
 }
 `, socket)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/strongswan/govici/vici"
@@ -84,7 +85,7 @@ func (s *Site) Start(ctx context.Context, key string) error {
 	}
 	s.Charon = charon
 	return s.vici(ctx, func(ctx context.Context, session *vici.Session) error {
-		return errors.Join(s.load(ctx, session, "load-conn", s.connection()), s.load(ctx, session, "load-shared", section{
+		return errors.Join(s.call(ctx, session, "load-conn", s.connection()), s.call(ctx, session, "load-shared", section{
 			"id": siteTunnel, "type": "IKE", "data": key, "owners": []string{s.Address.String(), GatewayAddress.String()},
 		}))
 	})
@@ -163,37 +164,73 @@ func (s *Site) connection() section {
 // error holds charon's own words.
 func (s *Site) Up(ctx context.Context) error {
 	return s.vici(ctx, func(ctx context.Context, session *vici.Session) error {
-		request, err := section{"child": siteTunnel, "ike": siteTunnel, "timeout": "-1"}.message()
+		deadline, _ := ctx.Deadline()
+		patience := strconv.FormatInt(time.Until(deadline).Milliseconds(), 10)
+		err := s.call(ctx, session, "initiate", section{"child": siteTunnel, "ike": siteTunnel, "timeout": patience})
 		if err != nil {
-			return err
-		}
-		if _, err := session.Call(ctx, "initiate", request); err != nil {
 			return fmt.Errorf("dial the gateway: %w; the end of charon's log:\n%s", err, s.Charon.LogTail(12))
 		}
-		return nil
+		return s.awaitTunnel(ctx, session, true)
 	})
 }
 
 // Down takes the site's tunnels down, telling the gateway.
 func (s *Site) Down(ctx context.Context) error {
 	return s.vici(ctx, func(ctx context.Context, session *vici.Session) error {
-		return s.load(ctx, session, "terminate", section{"ike": siteTunnel, "timeout": "10000"})
+		err := s.call(ctx, session, "terminate", section{"ike": siteTunnel, "timeout": "10000"})
+		return errors.Join(err, s.awaitTunnel(ctx, session, false))
 	})
+}
+
+// awaitTunnel waits until charon lists an established tunnel, or none: it answers commands a little before that.
+func (s *Site) awaitTunnel(ctx context.Context, session *vici.Session, want bool) error {
+	for {
+		sas, err := s.list(ctx, session)
+		if err != nil || len(sas) > 0 == want {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d tunnels are established: %w", len(sas), ctx.Err())
+		}
+		wait(ctx, 20*time.Millisecond)
+	}
 }
 
 // SAs are the site's established tunnels.
 func (s *Site) SAs(ctx context.Context) ([]SA, error) {
 	var sas []SA
 	err := s.vici(ctx, func(ctx context.Context, session *vici.Session) error {
-		for event, err := range session.CallStreaming(ctx, "list-sas", "list-sa", nil) {
-			if err != nil {
-				return err
-			}
-			sas = append(sas, childSAs(event)...)
-		}
-		return nil
+		var err error
+		sas, err = s.list(ctx, session)
+		return err
 	})
 	return sas, err
+}
+
+// list asks charon for its SAs. The answer comes as events, which are collected here: govici v0.8.0's CallStreaming
+// chooses at random between an event and the end of the answer when both have come, and then loses the event.
+func (s *Site) list(ctx context.Context, session *vici.Session) ([]SA, error) {
+	events := make(chan vici.Event, 64)
+	session.NotifyEvents(events)
+	defer session.StopEvents(events)
+	if err := session.Subscribe("list-sa"); err != nil {
+		return nil, fmt.Errorf("list SAs: %w", err)
+	}
+	if err := s.call(ctx, session, "list-sas", nil); err != nil {
+		return nil, err
+	}
+	var sas []SA
+	for {
+		select {
+		case event, ok := <-events:
+			if !ok {
+				return nil, errors.New("list SAs: charon ended the session")
+			}
+			sas = append(sas, childSAs(event.Message)...)
+		default:
+			return sas, nil
+		}
+	}
 }
 
 // childSAs reads the established children of a list-sa event.
@@ -227,7 +264,7 @@ func text(m *vici.Message, key string) string {
 	return value
 }
 
-func (s *Site) load(ctx context.Context, session *vici.Session, command string, what section) error {
+func (s *Site) call(ctx context.Context, session *vici.Session, command string, what section) error {
 	message, err := what.message()
 	if err != nil {
 		return err
