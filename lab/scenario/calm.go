@@ -120,9 +120,12 @@ func (w *World) snapshot(ctx context.Context, tenant string) (map[string]string,
 
 // sessionID keeps what identifies a long-lived conntrack entry; short ones of earlier steps end meanwhile.
 func sessionID(line string) (string, bool) {
-	fields := strings.Fields(line)
-	i := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "id=") })
-	return fields[max(i, 0)], i >= 0 && strings.Contains(line, "ESTABLISHED")
+	for field := range strings.FieldsSeq(line) {
+		if strings.HasPrefix(field, "id=") {
+			return field, strings.Contains(line, "ESTABLISHED")
+		}
+	}
+	return "", false
 }
 
 // unchanged compares two snapshots.
