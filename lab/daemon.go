@@ -17,8 +17,8 @@ var labSubnets = [][2]string{
 	{`subnets: ["10.2.0.1/32:100"]`, `subnets: ["10.2.0.1/32:100", "10.2.0.0/24:100"]`},
 }
 
-// ConfigDir writes the Fabrikam declaration into a folder, which it makes and which must not hold it yet: the files of configs/fabrikam as they are,
-// but for Woodgrove's site prefixes, which stand as extra subnets.
+// ConfigDir writes the Fabrikam declaration into a folder, which it makes and which must not hold it yet: the files of
+// configs/fabrikam as they are, but for Woodgrove's site prefixes, which stand as extra subnets.
 func ConfigDir(dir string) error {
 	files, err := fs.Sub(configs.Fabrikam, "fabrikam")
 	if err != nil {

@@ -151,8 +151,8 @@ var offloads = []uint32{
 	0x2c, // ETHTOOL_SGRO
 }
 
-// noOffloads makes the kernel finish checksums and segments before a frame leaves by the link. A raw socket on the other
-// end of a veth pair otherwise sees what only a NIC would have finished.
+// noOffloads makes the kernel finish checksums and segments before a frame leaves by the link. A raw socket on the
+// other end of a veth pair otherwise sees what only a NIC would have finished.
 func (n *Node) noOffloads(name string) error {
 	return n.NS.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -150,7 +150,7 @@ func (s *Site) connection() section {
 	return section{siteTunnel: section{
 		"version": "2", "local_addrs": []string{s.Address.String()}, "remote_addrs": []string{GatewayAddress.String()},
 		"proposals": []string{"aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048"},
-		"if_id_in":  fmt.Sprint(siteIfID), "if_id_out": fmt.Sprint(siteIfID), "unique": "never", "dpd_delay": "10s",
+		"if_id_in":  strconv.Itoa(siteIfID), "if_id_out": strconv.Itoa(siteIfID), "unique": "never", "dpd_delay": "10s",
 		"local":  section{"auth": "psk", "id": s.Address.String()},
 		"remote": section{"auth": "psk", "id": GatewayAddress.String()},
 		"children": section{siteTunnel: section{
