@@ -96,8 +96,11 @@ func (l *Lab) Close() error {
 	}
 }
 
-// onClose runs do when the lab is closed, the latest first.
+// onClose runs do when the lab is closed, the latest first. What a node of no lab starts, its starter stops.
 func (l *Lab) onClose(do func() error) {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closers = append(l.closers, do)

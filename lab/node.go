@@ -13,7 +13,8 @@ import (
 	"bulkhead/internal/netns"
 )
 
-// Node is a machine of the lab: a network namespace with a name. Its sockets can be used from everywhere.
+// Node is a machine of the lab: a network namespace with a name. Its sockets can be used from everywhere. One made by
+// hand from a namespace, such as a compartment, works too.
 type Node struct {
 	Name string
 	NS   *netns.Namespace
