@@ -32,8 +32,8 @@ test-native: deps
 # The test binaries must lie below the checkout, which is what the VM sees of this machine.
 .PHONY: test-vm
 test-vm: deps build
-	@mkdir -p bin/tmp
-	GOTMPDIR=$(CURDIR)/bin/tmp BULKHEAD_BINARY=$(CURDIR)/bin/bulkhead \
+	@mkdir -p bin/_tmp
+	GOTMPDIR=$(CURDIR)/bin/_tmp BULKHEAD_BINARY=$(CURDIR)/bin/bulkhead \
 		go test -tags vm -p 1 -count 1 -timeout 20m -exec $(CURDIR)/lab/vm $(VM_PACKAGES)
 
 .PHONY: build

@@ -3,7 +3,6 @@ package configs
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -151,7 +150,7 @@ func (c *checker) checkLookupRecords(t tenantDoc) {
 		// A tenant's interfaces may share a MAC address, being in different virtual subnets.
 		if taken, is := macs[string(in.MACAddress)]; is && in.MACAddress != nil {
 			t.bad(at("internalInterfaces", i, "macAddress"), "%s is that of %s; want one of the gateway's own",
-				net.HardwareAddr(in.MACAddress), taken.doc.place(taken.p))
+				in.MACAddress, taken.doc.place(taken.p))
 		}
 	}
 }

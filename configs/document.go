@@ -68,11 +68,12 @@ func (d *document) find(p *path) *node {
 func (d *document) has(p *path) bool {
 	n := d.root
 	for _, s := range p.steps() {
-		if s.name != "" {
+		switch {
+		case s.name != "":
 			n = n.get(s.name)
-		} else if n != nil && s.index < len(n.items) {
+		case n != nil && s.index < len(n.items):
 			n = n.items[s.index]
-		} else {
+		default:
 			return false
 		}
 	}

@@ -95,8 +95,9 @@ func TestLinesCountFromTheTopOfTheFileInEveryDocument(t *testing.T) {
 	if !errors.As(err, &problems) || len(problems) != 1 {
 		t.Fatalf("got %v, want one problem", err)
 	}
-	line := 1 + strings.Count(text[:strings.Index(text, "asn: none")], "\n")
-	if problems[0].Line != line || problems[0].Path != "Tenant/Woodgrove spec.bgp.asn" {
+	before, _, found := strings.Cut(text, "asn: none")
+	line := 1 + strings.Count(before, "\n")
+	if !found || problems[0].Line != line || problems[0].Path != "Tenant/Woodgrove spec.bgp.asn" {
 		t.Errorf("got %v, want line %d", problems[0], line)
 	}
 }

@@ -46,7 +46,7 @@ func TestSecretsNeverShow(t *testing.T) {
 		slog.New(slog.NewTextHandler(&logs, nil)).Info("m", "v", v)
 		slog.New(slog.NewJSONHandler(&logs, nil)).Info("m", "v", v)
 		for _, s := range append(shown, string(asJSON), string(asYAML), logs.String(), fmt.Sprint(v)) {
-			for _, leak := range []string{hush, fmt.Sprintf("%x", hush), fmt.Sprintf("%X", hush), fmt.Sprint([]byte(hush))} {
+			for _, leak := range []string{hush, fmt.Sprintf("%x", hush), fmt.Sprintf("%X", hush), fmt.Sprintf("%d", []byte(hush))} {
 				if strings.Contains(s, leak) || strings.Contains(s, strings.Trim(leak, "[]")) {
 					t.Errorf("%s shows the secret: %s", name, s)
 				}

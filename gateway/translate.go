@@ -138,19 +138,9 @@ func (p *TenantPlan) addInternal(g *configs.Gateway, t *configs.Tenant) {
 
 // addSite adds a site-to-site interface with its routes, and its tunnel where that can be carried out.
 func (p *TenantPlan) addSite(g *configs.Gateway, t *configs.Tenant, s configs.SiteToSite, id uint32) {
-	ike, esp, dpd := s.IKE.Proposals, s.IKE.ESPProposals, s.IKE.DeadPeerDetection
-	if len(ike) == 0 {
-		ike = g.IKE.Proposals
-	}
-	if len(esp) == 0 {
-		esp = g.IKE.ESPProposals
-	}
-	if dpd == 0 {
-		dpd = g.IKE.DeadPeerDetection
-	}
 	p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
 		Name: s.Name, Kind: compartments.XFRM, IfID: id, Outside: true, Alias: t.Name + "/" + s.Name,
-		MTU: vpn.InnerMTU(g.External.MTU, s.SourceAddress.Is6(), esp),
+		MTU: vpn.InnerMTU(g.External.MTU, s.SourceAddress.Is6(), s.IKE.ESPProposals),
 	})
 	p.Through[s.Name] = "site " + s.Destination.String()
 	for _, subnet := range s.Subnets {
@@ -168,7 +158,8 @@ func (p *TenantPlan) addSite(g *configs.Gateway, t *configs.Tenant, s configs.Si
 	p.VPN = append(p.VPN, vpn.Interface{
 		Name: s.Name, IfID: id, LocalAddress: s.SourceAddress, PeerAddress: s.Destination.Address,
 		RemoteID: s.Authentication.RemoteIdentity, PSK: s.Authentication.SharedSecret.Reveal(),
-		IKEProposals: ike, ESPProposals: esp, DPD: dpd, Initiate: vpn.Initiate(s.Initiate),
+		IKEProposals: s.IKE.Proposals, ESPProposals: s.IKE.ESPProposals, DPD: s.IKE.DeadPeerDetection,
+		Initiate: vpn.Initiate(s.Initiate),
 	})
 }
 

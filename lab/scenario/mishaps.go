@@ -144,7 +144,7 @@ func sysctls(ctx context.Context, w *World) ([]string, error) {
 func secondDaemon(ctx context.Context, w *World) ([]string, error) {
 	said, err := w.Gateway().Run(ctx, w.Bulkhead, "daemon", "--config", w.ConfigDir, "--run-dir", w.RunDir)
 	if err == nil || !strings.Contains(said, "another bulkhead daemon") {
-		return nil, fmt.Errorf("a second daemon was not refused: %v: %s", err, said)
+		return nil, errors.Join(fmt.Errorf("a second daemon was not refused: %s", said), err)
 	}
 	_, err = w.tunnel(ctx, "IfCe1")
 	return lines(said)[len(lines(said))-1:], err

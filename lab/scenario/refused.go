@@ -90,7 +90,7 @@ func forge(ctx context.Context, w *World, tenant, reasonTenant, reason string, c
 	host := w.HyperV(vms[0])
 	return w.counted(ctx, reasonTenant, "door1", reason, frames, func() error {
 		for range frames {
-			p := host.Packet(providerAddress, vsids[tenant][1], pingFrame())
+			p := host.Packet(providerAddress, vsids[tenant][1], ping())
 			change(&p)
 			if err := host.Send(p); err != nil {
 				return err
@@ -213,14 +213,14 @@ func privateSource(ctx context.Context, w *World) ([]string, error) {
 	line, err := w.counted(ctx, "Contoso", "nat", "private-source", frames, func() error {
 		return unseen(w.If2, func(f ipflow.Flow) bool { return f.Destination == netip.MustParseAddr("10.9.9.9") }, func() error {
 			for range frames {
-				if err := w.Client().SendIP(tcpSYN("10.9.9.9", "131.107.10.12", 443)); err != nil {
+				if err := w.Client().SendIP(pingIP("10.9.9.9", "131.107.10.12")); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	})
-	return []string{fmt.Sprintf("%d packets 10.9.9.9 > 131.107.10.12:443; %s", frames, line)}, err
+	return []string{fmt.Sprintf("%d packets 10.9.9.9 > 131.107.10.12; %s", frames, line)}, err
 }
 
 // untranslatedSource puts packets on the compartment's link itself, behind its filters: the door is the last to look.
@@ -233,7 +233,7 @@ func untranslatedSource(ctx context.Context, w *World) ([]string, error) {
 	line, err := w.counted(ctx, "Contoso", "door2", "source-not-owned", frames, func() error {
 		return unseen(w.If2, inClear, func() error {
 			for range frames {
-				if err := sendOn(room, "ext", tcpSYN("10.0.0.10", "65.10.10.100", 80)); err != nil {
+				if err := sendOn(room, "ext", pingIP("10.0.0.10", "65.10.10.100")); err != nil {
 					return err
 				}
 			}

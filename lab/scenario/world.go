@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -249,53 +248,15 @@ func eventually(ctx context.Context, try func() error) error {
 	}
 }
 
-// pingFrame is a VM's ping of its gateway as an Ethernet frame.
-func pingFrame() []byte {
-	frame := append([]byte{}, lab.GatewayMAC...)
-	frame = append(frame, lab.VMMAC...)
-	frame = append(frame, 0x08, 0x00)
-	icmp := []byte{8, 0, 0, 0, 0x42, 0x42, 0, 1}
-	binary.BigEndian.PutUint16(icmp[2:], checksum(icmp))
-	return append(append(frame, ipv4(vms[0], gatewayCA, unix.IPPROTO_ICMP, len(icmp))...), icmp...)
+// ping is a VM's ping of its gateway as a frame of the virtual network.
+func ping() []byte {
+	return hnv.EchoRequest(lab.VMMAC, lab.GatewayMAC, netip.MustParseAddr(vms[0]), lab.GatewayCA, 0x4242, 1)
 }
 
-// tcpSYN is a TCP connection request as an IPv4 packet.
-func tcpSYN(from, to string, port uint16) []byte {
-	tcp := make([]byte, 20)
-	binary.BigEndian.PutUint16(tcp, 40000)
-	binary.BigEndian.PutUint16(tcp[2:], port)
-	tcp[12], tcp[13] = 5<<4, 2
-	binary.BigEndian.PutUint16(tcp[14:], 65535)
-	pseudo := append(append(addr(from), addr(to)...), 0, unix.IPPROTO_TCP, 0, byte(len(tcp)))
-	binary.BigEndian.PutUint16(tcp[16:], checksum(append(pseudo, tcp...)))
-	return append(ipv4(from, to, unix.IPPROTO_TCP, len(tcp)), tcp...)
-}
-
-func addr(s string) []byte { return netip.MustParseAddr(s).AsSlice() }
-
-func ipv4(from, to string, protocol byte, payload int) []byte {
-	header := make([]byte, 20)
-	header[0], header[8], header[9] = 0x45, 64, protocol
-	binary.BigEndian.PutUint16(header[2:], uint16(len(header)+payload))
-	copy(header[12:], addr(from))
-	copy(header[16:], addr(to))
-	binary.BigEndian.PutUint16(header[10:], checksum(header))
-	return header
-}
-
-// checksum is the Internet checksum (RFC 1071).
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for i := 0; i < len(b)-1; i += 2 {
-		sum += uint32(b[i])<<8 | uint32(b[i+1])
-	}
-	if len(b)%2 == 1 {
-		sum += uint32(b[len(b)-1]) << 8
-	}
-	for sum > 0xffff {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
+// pingIP is an ICMP echo request as an IPv4 packet, of a source that may be forged.
+func pingIP(from, to string) []byte {
+	const ethernet = 14
+	return hnv.EchoRequest(lab.VMMAC, lab.GatewayMAC, netip.MustParseAddr(from), netip.MustParseAddr(to), 0x4242, 1)[ethernet:]
 }
 
 // sendOn puts an IPv4 packet on a link itself, past routes and filters.
