@@ -101,7 +101,8 @@ func TestDaemonThatDiesOrNeverGetsReadyIsAnErrorWithItsLog(t *testing.T) {
 		t.Errorf("the error of a daemon that died: %v", err)
 	}
 	_, _, err = startStandIn(t, within(t, 2*time.Second), "hangs")
-	if err == nil || !strings.Contains(err.Error(), "did not become ready") || !strings.Contains(err.Error(), "/etc/hangs") {
+	if err == nil || !strings.Contains(err.Error(), "did not become ready") ||
+		!strings.Contains(err.Error(), "/etc/hangs") {
 		t.Errorf("the error of a daemon that hangs: %v", err)
 	}
 }
