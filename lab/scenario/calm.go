@@ -205,7 +205,7 @@ func removeTenant(ctx context.Context, w *World) (seen []string, err error) {
 		}
 		err = w.Apply(ctx)
 		if err == nil {
-			err = w.gone(ctx, "Woodgrove", 5002, 6002)
+			err = w.gone(ctx, "Woodgrove", []uint32{6002}, "59.10.10.100", "60.10.10.100")
 		}
 		return errors.Join(err, restore(), w.Apply(ctx))
 	})
@@ -230,8 +230,8 @@ func removeTenant(ctx context.Context, w *World) (seen []string, err error) {
 	return seen, nil
 }
 
-// gone insists that nothing of a tenant is left anywhere.
-func (w *World) gone(ctx context.Context, tenant string, vsids ...uint32) error {
+// gone insists that nothing of a tenant is left anywhere: links of its gateway's VSIDs, SAs with its peers.
+func (w *World) gone(ctx context.Context, tenant string, vsids []uint32, peers ...string) error {
 	if _, err := os.Stat(filepath.Join(w.RunDir, "netns", tenant)); err == nil {
 		return fmt.Errorf("the namespace of %s is still there", tenant)
 	}
@@ -248,7 +248,7 @@ func (w *World) gone(ctx context.Context, tenant string, vsids ...uint32) error 
 	if err != nil {
 		return err
 	}
-	for _, peer := range []string{"59.10.10.100", "60.10.10.100"} {
+	for _, peer := range peers {
 		if strings.Contains(states, peer+"\n") || strings.Contains(states, peer+" ") {
 			return fmt.Errorf("SAs with %s are still there:\n%s", peer, states)
 		}

@@ -16,6 +16,8 @@ func Mishaps() Part {
 		{"charon killed and restarted: every tunnel that was up is up again, and no stale SA is left", charonKilled},
 		{"a daemon that starts while charon is away serves the rest, and the tunnels once charon is back", charonAway},
 		{"a crashed predecessor's tenant, which nobody declares, is swept", leftovers},
+		{"a third tenant, alike in everything down to interface names, comes and goes without a trace", alike},
+		{"daemons killed at any moment of adding or removing a tenant leave nothing that the next one does not mend", killedAnywhere},
 		{"the Default compartment forwards nothing, and every other one routes without tricks", sysctls},
 		{"one daemon at a time", secondDaemon},
 		{"nft shows the interface names that the filters go by", readableRules},
@@ -98,7 +100,7 @@ func leftovers(ctx context.Context, w *World) ([]string, error) {
 	}
 	err = w.StartDaemon(ctx)
 	if err == nil {
-		err = eventually(ctx, func() error { return w.gone(ctx, "Woodgrove", 5002, 6002) })
+		err = eventually(ctx, func() error { return w.gone(ctx, "Woodgrove", []uint32{6002}, "59.10.10.100", "60.10.10.100") })
 	}
 	if err := errors.Join(err, restore(), w.Apply(ctx)); err != nil {
 		return nil, err
