@@ -9,4 +9,8 @@
 // charon is a service of its own: it is neither started nor stopped here. [Manager.Run] waits for its socket, loads
 // what is declared, and does so again whenever charon came back. SAs belong to charon and outlive the Manager; a new
 // Manager adopts them.
+//
+// What was up when charon ended is remembered by the Manager and dialled again when charon is back. When both ended, as
+// in an upgrade of both or a reboot, nobody remembers: only an interface that is [Always] up is dialled at once, one
+// [OnDemand] comes up with the first packet of either end, and one with [Never] waits for its peer.
 package vpn

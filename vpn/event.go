@@ -11,8 +11,11 @@ type EventKind string
 
 // What happens to tunnels.
 const (
-	// Up: traffic can pass.
+	// Up: traffic can pass, and could not before.
 	Up EventKind = "up"
+	// Adopted: traffic can pass, and did not wait for this Manager, which found the tunnel standing. Nothing happened to
+	// the tunnel: it is told once, so that a log names every tunnel that is in use.
+	Adopted EventKind = "adopted"
 	// Down: traffic could pass and cannot any more.
 	Down EventKind = "down"
 	// Failed: an attempt to bring it up failed, ours or the peer's.

@@ -56,6 +56,7 @@ type Manager struct {
 	found   []Event            // to be reported
 	tenants map[string]bool    // those that Set was called for
 	usable  map[string]bool    // the connections that this session loaded, so that they can be dialled
+	looked  bool               // at charon, at least once
 }
 
 // New makes a Manager. It does nothing at charon before Run.
@@ -157,11 +158,16 @@ func (m *Manager) takeOver(ctx context.Context, c *client) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.tunnels)) {
 		t := m.tunnels[name]
-		if e, changed := t.adopt(sas[name], now); changed && t.declared {
+		e, changed := t.adopt(sas[name], now)
+		if e.Kind == Up && !m.looked {
+			e.Kind = Adopted
+		}
+		if changed && t.declared {
 			m.found = append(m.found, e)
 		}
 		m.prune(name)
 	}
+	m.looked = true
 	m.mu.Unlock()
 	m.tellFound()
 	return nil

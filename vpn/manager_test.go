@@ -212,13 +212,49 @@ func TestANewManagerAdoptsWhatFitsAndEndsWhatDoesNot(t *testing.T) {
 	if did := f.did(); slices.Contains(did, "terminate 1") || !slices.Contains(did, "terminate 2") {
 		t.Errorf("charon was told %q", did)
 	}
-	if kinds := r.kinds(); !slices.Contains(kinds, "T/Same up") {
-		t.Errorf("the adopted tunnel was not told of: %q", kinds)
+	if kinds := r.kinds(); slices.Contains(kinds, "T/Same up") || !slices.Contains(kinds, "T/Same adopted") {
+		t.Errorf("what was told of the adopted tunnel: %q", kinds)
 	}
 	tunnels, err := m.Tunnels(t.Context())
 	if err != nil || len(tunnels) != 2 || tunnels[1].State != Connected || tunnels[0].State == Connected {
 		t.Errorf("Tunnels returned %+v, %v", tunnels, err)
 	}
+}
+
+func TestATunnelThatStoodBeforeTheManagerIsNotSaidToComeUp(t *testing.T) {
+	for _, declared := range []string{"before charon is reached", "after"} {
+		f := newFake(t)
+		i := iface("IfCe1", 1)
+		f.establish("T/IfCe1", "1", i)
+		m, r, logs := runManager(t, f)
+		if declared != "after" {
+			if err := m.Set(t.Context(), "T", []Interface{i}); !errors.Is(err, ErrNotConnected) {
+				t.Fatal(err)
+			}
+		}
+		f.start()
+		<-m.Ready()
+		mustSet(t, m, "T", i)
+		if diff := cmp.Diff([]string{"T/IfCe1 adopted"}, r.kinds()); diff != "" {
+			t.Errorf("declared %s: what was told (-want +got):\n%s", declared, diff)
+		}
+		if log := logs.String(); !strings.Contains(log, `msg="tunnel is up" event=adopted tenant=T interface=IfCe1`) {
+			t.Errorf("declared %s: logged:\n%s", declared, log)
+		}
+	}
+}
+
+func TestATunnelThatCameUpWhileTheSessionWasLostIsSaidToComeUp(t *testing.T) {
+	f := newFake(t)
+	f.start()
+	m, r, _ := runManager(t, f)
+	<-m.Ready()
+	i := iface("IfCe1", 1)
+	mustSet(t, m, "T", i)
+	f.stop()
+	f.establish("T/IfCe1", "1", i)
+	f.start()
+	soon(t, "the event", func() bool { return slices.Contains(r.kinds(), "T/IfCe1 up") })
 }
 
 func TestNothingIsLostFromALongList(t *testing.T) {
@@ -278,11 +314,11 @@ func TestAnEventBetweenTwoSubscriptionsIsKept(t *testing.T) {
 	f := newFake(t)
 	i := iface("IfCe1", 1)
 	f.eager = saMessage("T/IfCe1", "1", i).set("up", "yes").msg
-	f.start()
 	m, r, _ := runManager(t, f)
-	if err := m.Set(t.Context(), "T", []Interface{i}); err != nil && !errors.Is(err, ErrNotConnected) {
+	if err := m.Set(t.Context(), "T", []Interface{i}); !errors.Is(err, ErrNotConnected) {
 		t.Fatal(err)
 	}
+	f.start()
 	soon(t, "the event", func() bool { return slices.Contains(r.kinds(), "T/IfCe1 up") })
 }
 

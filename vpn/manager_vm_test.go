@@ -180,8 +180,8 @@ func TestAPacketDialsATunnelOnDemandAlsoWithoutTheManager(t *testing.T) {
 	if after := espSPIs(t, n); after != spi || spi == "" {
 		t.Errorf("the SPIs went from %s to %s", spi, after)
 	}
-	if n.events.contosos(vpn.Up) != before+1 {
-		t.Error("the new manager did not tell that Contoso's tunnel is up")
+	if n.events.contosos(vpn.Adopted) != 1 || n.events.contosos(vpn.Up) != before {
+		t.Error("the new manager did not tell that Contoso's tunnel is up, or as if it had just come up")
 	}
 }
 

@@ -26,7 +26,11 @@ func (r *reporter) report(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e.Kind != Failed {
-		r.write(slog.LevelInfo, "tunnel "+string(e.Kind), e, 0)
+		what := "tunnel " + string(e.Kind)
+		if e.Kind == Adopted {
+			what = "tunnel is up"
+		}
+		r.write(slog.LevelInfo, what, e, 0)
 		r.pass(e)
 		return
 	}

@@ -89,7 +89,9 @@ func (m *Manager) take(tenant, name string, i Interface) {
 	t.declared, t.want = true, i
 	t.failed, t.reason, t.dial = false, "", dialing{upAt: t.dial.upAt, restore: t.dial.restore}
 	if !wasDeclared && t.up() {
-		m.found = append(m.found, Event{Tenant: tenant, Interface: i.Name, Kind: Up, Peer: t.peer(), Time: time.Now()})
+		m.found = append(m.found, Event{
+			Tenant: tenant, Interface: i.Name, Kind: Adopted, Peer: t.peer(), Time: time.Now(),
+		})
 	}
 }
 
