@@ -4,112 +4,64 @@ package vpn_test
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/strongswan/govici/vici"
-	"golang.org/x/sys/unix"
 
 	"bulkhead/internal/netns"
+	"bulkhead/lab"
 )
 
-// charonConf is enough of strongswan.conf for any number of charons beside each other. As it comes,
-// Debian's charon would load kernel-libipsec too, which takes ESP out of the kernel. A silent peer is given up after
-// about four seconds.
-const charonConf = `
-charon-systemd {
-  install_routes = no
-  install_virtual_ip = no
-  retransmit_tries = 2
-  retransmit_timeout = 1
-  retransmit_base = 1.2
-  load = random nonce drbg aes sha1 sha2 hmac kdf gcm openssl curve25519 pem pubkey kernel-netlink socket-default vici
-  plugins {
-    vici {
-      socket = unix://%[1]s/charon.vici
-    }
-  }
-  filelog {
-    all {
-      path = %[1]s/charon.log
-      default = 1
-      flush_line = yes
-    }
-  }
-}
-`
-
-// charon is a running strongSwan in a namespace, with a folder of its own.
+// charon is a strongSwan with the appliance's settings in a namespace.
 type charon struct {
-	t   *testing.T
-	ns  *netns.Namespace
-	dir string
-	cmd *exec.Cmd
+	*lab.Charon
+	t    *testing.T
+	node *lab.Node
+	dir  string
 }
 
 // startCharon starts one that ends with the test. Its log is shown if the test failed.
-func startCharon(t *testing.T, ns *netns.Namespace) *charon {
+func startCharon(t *testing.T, name string, ns *netns.Namespace) *charon {
 	t.Helper()
-	c := &charon{t: t, ns: ns, dir: t.TempDir()}
-	conf := fmt.Appendf(nil, charonConf, c.dir)
-	if err := os.WriteFile(filepath.Join(c.dir, "strongswan.conf"), conf, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	c := &charon{t: t, node: &lab.Node{Name: name, NS: ns}, dir: t.TempDir()}
 	c.start()
 	t.Cleanup(func() {
 		c.kill()
 		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(c.dir, "charon.log"))
-			t.Logf("charon in %s:\n%s", c.dir, log)
+			t.Logf("charon of %s:\n%s", name, c.log())
 		}
 	})
 	return c
 }
 
+// start starts charon anew, with nothing in the namespace's kernel.
 func (c *charon) start() {
 	c.t.Helper()
-	c.cmd = exec.Command("/usr/sbin/charon-systemd")
-	c.cmd.Env = append(os.Environ(), "STRONGSWAN_CONF="+filepath.Join(c.dir, "strongswan.conf"), "SWANCTL_DIR="+c.dir)
-	if err := c.ns.Start(c.cmd); err != nil {
-		c.t.Fatal(err)
-	}
+	var err error
+	c.Charon, err = lab.StartCharon(context.Background(), c.node, c.dir)
+	must(c.t, err)
 }
 
-// kill ends it at once, as kill -9 does.
+// kill ends it at once, so that no peer is told.
 func (c *charon) kill() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait()
+	c.t.Helper()
+	must(c.t, c.Kill())
 }
-
-// stop ends it in the orderly way.
-func (c *charon) stop() {
-	_ = c.cmd.Process.Signal(unix.SIGTERM)
-	_ = c.cmd.Wait()
-}
-
-func (c *charon) socket() string { return filepath.Join(c.dir, "charon.vici") }
 
 // log is what charon has logged so far.
 func (c *charon) log() string {
-	log, _ := os.ReadFile(filepath.Join(c.dir, "charon.log"))
+	log, _ := os.ReadFile(c.LogPath)
 	return string(log)
 }
 
-// call sends one VICI command through a session of its own, waiting for charon where it only just started.
+// call sends one VICI command through a session of its own.
 func (c *charon) call(command string, in *vici.Message) {
 	c.t.Helper()
-	var session *vici.Session
-	eventually(c.t, 20*time.Second, "charon's socket", func() bool {
-		var err error
-		session, err = vici.NewSession(vici.WithSocketPath(c.socket()))
-		return err == nil
-	})
+	session, err := vici.NewSession(vici.WithSocketPath(c.Socket))
+	must(c.t, err)
 	defer session.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -184,16 +136,4 @@ func eventually(t *testing.T, limit time.Duration, what string, condition func()
 		}
 		<-time.After(20 * time.Millisecond)
 	}
-}
-
-// run runs a program in a namespace and returns what it printed, and whether it succeeded.
-func run(ns *netns.Namespace, args ...string) (string, error) {
-	var out strings.Builder
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := ns.Start(cmd); err != nil {
-		return "", err
-	}
-	err := cmd.Wait()
-	return out.String(), err
 }

@@ -20,6 +20,7 @@ import (
 
 	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
+	"bulkhead/lab"
 	"bulkhead/vpn"
 )
 
@@ -61,10 +62,10 @@ func newNetwork(t *testing.T) *network {
 		xfrm(t, far, far, "ipsec0", 7, "10.1.0.1", "10.0.0.0/16")
 		n.compartment[tenant] = home
 		n.site[tenant] = &site{
-			charon: startCharon(t, far), address: siteAddress[tenant], gateway: gatewayAddress, key: "key of " + tenant,
+			charon: startCharon(t, tenant, far), address: siteAddress[tenant], gateway: gatewayAddress, key: "key of " + tenant,
 		}
 	}
-	n.charon = startCharon(t, n.gateway)
+	n.charon = startCharon(t, "the gateway", n.gateway)
 	for _, s := range n.site {
 		s.load()
 	}
@@ -80,7 +81,7 @@ func newNetwork(t *testing.T) *network {
 func (n *network) manager() (*vpn.Manager, func()) {
 	n.t.Helper()
 	m := vpn.New(vpn.Options{
-		Socket: n.charon.socket(), OnEvent: n.events.add,
+		Socket: n.charon.Socket, OnEvent: n.events.add,
 		Log: slog.New(slog.NewTextHandler(n.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -156,7 +157,8 @@ func waitState(t *testing.T, m *vpn.Manager, tenant string, want vpn.State) vpn.
 
 // ping tells whether the compartment of a tenant reaches 10.1.0.1.
 func (n *network) ping(tenant string) bool {
-	_, err := run(n.compartment[tenant], "ping", "-c", "1", "-W", "2", "10.1.0.1")
+	node := &lab.Node{Name: tenant, NS: n.compartment[tenant]}
+	_, err := node.Run(context.Background(), "ping", "-c", "1", "-W", "2", "10.1.0.1")
 	return err == nil
 }
 

@@ -74,8 +74,8 @@ func TestUnchangedSetChangesNothingAndAChangeTouchesOneInterface(t *testing.T) {
 	if err != nil || !slices.Equal(tenants, []string{"Contoso"}) {
 		t.Errorf("charon still has something of %q (%v)", tenants, err)
 	}
-	if out, err := run(n.gateway, "ip", "xfrm", "state"); err != nil || strings.Contains(out, siteAddress["Woodgrove"]) {
-		t.Errorf("the kernel still has SAs of the removed interface (%v):\n%s", err, out)
+	if left := n.spisTo("Woodgrove"); len(left) != 0 {
+		t.Errorf("the kernel still has SAs of the removed interface: %q", left)
 	}
 	// And can come back at once.
 	set(t, m, "Woodgrove", wanted("Woodgrove"))
@@ -189,11 +189,6 @@ func TestAPacketDialsATunnelOnDemandAlsoWithoutTheManager(t *testing.T) {
 func (n *network) restart(s *site) {
 	n.t.Helper()
 	s.kill()
-	for _, what := range []string{"state", "policy"} {
-		if out, err := run(s.ns, "ip", "xfrm", what, "flush"); err != nil {
-			n.t.Fatal(out, err)
-		}
-	}
 	s.start()
 	s.load()
 }
@@ -201,7 +196,7 @@ func (n *network) restart(s *site) {
 // spisTo is the SPIs of the gateway's SAs towards a tenant's site.
 func (n *network) spisTo(tenant string) []string {
 	n.t.Helper()
-	out, err := run(n.gateway, "ip", "xfrm", "state")
+	out, err := n.charon.node.Run(context.Background(), "ip", "xfrm", "state")
 	must(n.t, err)
 	var to string
 	var spis []string
@@ -220,7 +215,7 @@ func (n *network) spisTo(tenant string) []string {
 // espSPIs is all SPIs in the gateway's kernel, as one comparable text.
 func espSPIs(t *testing.T, n *network) string {
 	t.Helper()
-	out, err := run(n.gateway, "ip", "xfrm", "state")
+	out, err := n.charon.node.Run(context.Background(), "ip", "xfrm", "state")
 	must(t, err)
 	var spis []string
 	for line := range strings.SplitSeq(out, "\n") {
@@ -261,11 +256,6 @@ func TestTunnelsComeBackAfterCharonWasKilled(t *testing.T) {
 	if err := m.Set(context.Background(), "Contoso", wanted("Contoso")); !errors.Is(err, vpn.ErrNotConnected) {
 		t.Errorf("Set without charon returned %v", err)
 	}
-	for _, what := range []string{"state", "policy"} {
-		if out, err := run(n.gateway, "ip", "xfrm", what, "flush"); err != nil {
-			t.Fatal(out, err)
-		}
-	}
 	n.charon.start()
 	began := time.Now()
 	for tenant := range n.site {
@@ -281,7 +271,7 @@ func TestTunnelsComeBackAfterCharonWasStoppedInOrder(t *testing.T) {
 	n := newNetwork(t)
 	m, _ := n.manager()
 	n.bothUp(m)
-	n.charon.stop()
+	must(t, n.charon.Stop())
 	n.charon.start()
 	for tenant := range n.site {
 		waitState(t, m, tenant, vpn.Connected)
@@ -317,7 +307,8 @@ func TestASilentPeerIsUnreachableAndComesBack(t *testing.T) {
 	m, _ := n.manager()
 	set(t, m, "Contoso", wanted("Contoso", func(i *vpn.Interface) { i.Initiate = vpn.Always }))
 	waitState(t, m, "Contoso", vpn.Connected)
-	must(t, handle(t, n.site["Contoso"].ns).LinkSetDown(up(t, n.site["Contoso"].ns, "wan")))
+	far := n.site["Contoso"].node.NS
+	must(t, handle(t, far).LinkSetDown(up(t, far, "wan")))
 	began := time.Now()
 	eventually(t, 40*time.Second, "the loss", func() bool {
 		_, ok := n.events.find(func(e vpn.Event) bool { return e.Tenant == "Contoso" && e.Kind == vpn.Down })
@@ -328,7 +319,7 @@ func TestASilentPeerIsUnreachableAndComesBack(t *testing.T) {
 	if down.Reason != "the peer does not answer" {
 		t.Errorf("the reason is %q", down.Reason)
 	}
-	route(t, n.site["Contoso"].ns, up(t, n.site["Contoso"].ns, "wan"), gatewayAddress+"/32", siteAddress["Contoso"])
+	route(t, far, up(t, far, "wan"), gatewayAddress+"/32", siteAddress["Contoso"])
 	waitState(t, m, "Contoso", vpn.Connected)
 	eventually(t, 30*time.Second, "a ping", func() bool { return n.ping("Contoso") })
 }
