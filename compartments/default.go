@@ -15,7 +15,8 @@ import (
 
 // SetDefault brings the Default compartment to what is declared of it, writing only what differs, and sweeps what a
 // predecessor left over there. It touches no address and no route without our mark, and no NIC that is not declared.
-// It carries on past items that fail and returns their errors joined.
+// A declaration that names a NIC which is not there changes nothing: to take up the rest of it would cut off what runs
+// on the NICs that it no longer names. Otherwise it carries on past items that fail and returns their errors joined.
 func (m *Manager) SetDefault(ctx context.Context, want Default) error {
 	h, err := m.def.Netlink()
 	if err != nil {
@@ -23,10 +24,20 @@ func (m *Manager) SetDefault(ctx context.Context, want Default) error {
 	}
 	defer h.Close()
 	s := setting{ctx: ctx, m: m, ns: m.def, h: h}
+	links := make([]netlink.Link, len(want.NICs))
+	for i, n := range want.NICs {
+		if links[i], err = find(h, n.Name); err == nil && links[i] == nil {
+			err = fmt.Errorf("NIC %s: the Default compartment has no interface of this name", n.Name)
+		}
+		s.try(err)
+	}
+	if len(s.errs) > 0 {
+		return errors.Join(s.errs...)
+	}
 	s.try(setSysctls(m.def, defaultSysctls()))
 	var nics []Link
-	for _, n := range want.NICs {
-		s.try(configureNIC(m.def, h, n))
+	for i, n := range want.NICs {
+		s.try(configureNIC(m.def, h, links[i], n))
 		nics = append(nics, Link{Name: n.Name, Addresses: n.Addresses})
 	}
 	s.addresses(nics)
@@ -40,14 +51,7 @@ func (m *Manager) SetDefault(ctx context.Context, want Default) error {
 	return errors.Join(s.errs...)
 }
 
-func configureNIC(ns *netns.Namespace, h *netlink.Handle, want NIC) error {
-	link, err := find(h, want.Name)
-	if err != nil {
-		return err
-	}
-	if link == nil {
-		return fmt.Errorf("NIC %s: the Default compartment has no interface of this name", want.Name)
-	}
+func configureNIC(ns *netns.Namespace, h *netlink.Handle, link netlink.Link, want NIC) error {
 	errs := []error{setSysctls(ns, nicSysctls(want.Name))}
 	if want.MTU != 0 && link.Attrs().MTU != want.MTU {
 		if err := h.LinkSetMTU(link, want.MTU); err != nil {

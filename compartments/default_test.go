@@ -3,6 +3,7 @@ package compartments_test
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,16 +144,22 @@ func TestDefaultCompartmentLeavesOthersRoutesAlone(t *testing.T) {
 	}
 }
 
-func TestMissingNICIsNamedAndTheOthersAreSet(t *testing.T) {
+func TestMissingNICIsNamedAndNothingChanges(t *testing.T) {
 	g := newGateway(t)
 	withNICs(t, g)
+	g.setDefault(t, fabrikam())
 	d := fabrikam()
-	d.NICs = append([]compartments.NIC{{Name: "nosuch", Addresses: []netip.Prefix{prefix("192.0.2.1/24")}}}, d.NICs...)
+	d.NICs[1].Name, d.Routes = "nosuch", nil
 	err := g.SetDefault(t.Context(), d)
 	if err == nil || !strings.Contains(err.Error(), "NIC nosuch: the Default compartment has no interface") {
 		t.Errorf("error is %v", err)
 	}
 	wantAddresses(t, g, "If2", "131.107.10.10/24", "2001:db8:10::10/64")
+	state, err := g.State(t.Context(), g.def)
+	must(t, err)
+	if !slices.ContainsFunc(state.Routes, func(r compartments.RouteState) bool { return r.Prefix == prefix("0.0.0.0/0") }) {
+		t.Error("the default route went")
+	}
 }
 
 func TestLeftoversOfAPredecessorAreSwept(t *testing.T) {
