@@ -11,6 +11,7 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 
+	"bulkhead/lab/hnv"
 	"bulkhead/lab/ipflow"
 )
 
@@ -35,6 +36,9 @@ func (n *Node) Capture(link string) (*Capture, error) {
 		c.conn, err = packet.Listen(nic, packet.Datagram, unix.ETH_P_ALL, nil)
 		return err
 	})
+	if err == nil {
+		err = hnv.GrowBuffer(c.conn)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s of %s: %w", link, n.Name, err)
 	}

@@ -132,8 +132,8 @@ func (l *Lab) buildVM(tenant string, v vm) (*os.File, error) {
 		return nil, err
 	}
 	address := netip.PrefixFrom(v.address, 24)
-	err = errors.Join(node.setMAC("eth0", v.mac, plainMTU), node.configure("eth0", address),
-		node.route("eth0", anywhere, address.Masked().Addr().Next()))
+	err = errors.Join(node.setMAC("eth0", v.mac, plainMTU), node.setQueue("eth0", tapQueue),
+		node.configure("eth0", address), node.route("eth0", anywhere, address.Masked().Addr().Next()))
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"bulkhead/lab/hnv"
 )
 
 // ServeEcho starts a UDP server that sends back what it gets, for flows. It stops with the lab.
@@ -82,6 +84,9 @@ func (n *Node) StartFlow(ctx context.Context, to netip.AddrPort, packetsPerSecon
 	if err != nil {
 		return nil, err
 	}
+	if err := hnv.GrowBuffer(conn.(*net.UDPConn)); err != nil {
+		return nil, fmt.Errorf("%s: %w", n.Name, err)
+	}
 	f := &Flow{
 		name: fmt.Sprintf("flow from %s to %v", n.Name, to), conn: conn,
 		interval: time.Second / time.Duration(packetsPerSecond), stop: make(chan struct{}), changed: make(chan struct{}),
@@ -152,19 +157,32 @@ func (f *Flow) restart() {
 	f.result = FlowResult{lastReply: time.Now()}
 }
 
-// pace sends on time, catching up after a delay.
+// pace sends at the flow's rate.
 func (f *Flow) pace() {
-	start := time.Now()
-	for i := 1; ; i++ {
-		timer := time.NewTimer(time.Until(start.Add(time.Duration(i) * f.interval)))
+	timer := time.NewTimer(f.interval)
+	defer timer.Stop()
+	for due := time.Now().Add(f.interval); ; {
 		select {
 		case <-f.stop:
-			timer.Stop()
 			return
 		case <-timer.C:
-			f.send()
 		}
+		f.send()
+		now := time.Now()
+		due = next(due, now, f.interval)
+		timer.Reset(due.Sub(now))
 	}
+}
+
+// next is when the packet after the one that was due goes out. Being late by less than an interval is made up for. When
+// the machine stood still for longer, what was not sent meanwhile is not sent in a burst now, which would fill queues
+// that the steady flow never fills.
+func next(due, now time.Time, interval time.Duration) time.Time {
+	due = due.Add(interval)
+	if due.Before(now) {
+		return now.Add(interval)
+	}
+	return due
 }
 
 func (f *Flow) send() {

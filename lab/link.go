@@ -17,6 +17,7 @@ import (
 const (
 	providerMTU = 1600 // room for 42 bytes of NVGRE around what a VM sends
 	plainMTU    = 1500
+	tapQueue    = 10_000 // frames of a VM that wait for its host, as a socket's buffer does
 )
 
 // connect makes a veth pair between two nodes, both ends up.
@@ -78,6 +79,13 @@ func (n *Node) configure(name string, addresses ...netip.Prefix) error {
 func (n *Node) setMAC(name string, mac net.HardwareAddr, mtu int) error {
 	return n.link(name, func(handle *netlink.Handle, link netlink.Link) error {
 		return errors.Join(handle.LinkSetHardwareAddr(link, mac), handle.LinkSetMTU(link, mtu))
+	})
+}
+
+// setQueue sets how many frames of a link may wait to be sent.
+func (n *Node) setQueue(name string, frames int) error {
+	return n.link(name, func(handle *netlink.Handle, link netlink.Link) error {
+		return handle.LinkSetTxQLen(link, frames)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/internal/netns"
+	"bulkhead/lab/hnv"
 )
 
 // Node is a machine of the lab: a network namespace with a name. Its sockets can be used from everywhere. One made by
@@ -53,7 +54,7 @@ func (n *Node) Listen(at netip.AddrPort) (net.Listener, error) {
 	return listener, nil
 }
 
-// ListenPacket opens a UDP socket on the node. The caller closes it.
+// ListenPacket opens a UDP socket on the node, with room for bursts. The caller closes it.
 func (n *Node) ListenPacket(at netip.AddrPort) (*net.UDPConn, error) {
 	var conn *net.UDPConn
 	err := n.NS.Do(func() error {
@@ -61,6 +62,9 @@ func (n *Node) ListenPacket(at netip.AddrPort) (*net.UDPConn, error) {
 		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
 		return err
 	})
+	if err == nil {
+		err = hnv.GrowBuffer(conn)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", n.Name, err)
 	}

@@ -63,6 +63,9 @@ func Start(config Config) (*Host, error) {
 		h.conn, err = packet.Listen(nic, packet.Raw, unix.ETH_P_ALL, nil)
 		return err
 	})
+	if err == nil {
+		err = GrowBuffer(h.conn)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start host %s on %s: %w", config.Name, config.Interface, err)
 	}
