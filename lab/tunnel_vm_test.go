@@ -153,3 +153,17 @@ func TestSiteWithTheWrongKeyIsRefusedAndSaysWhy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestCloseLeavesNothingOfTunnels(t *testing.T) {
+	leavesNothing(t, lab.Options{NamespaceDir: "netns"}, func(l *lab.Lab) {
+		plainGateway(t, l, l.Site("NY-Contoso").Address)
+		for _, name := range []string{"NY-Contoso", "NY-Woodgrove", "SFO-Woodgrove"} {
+			if err := l.Site(name).Start(t.Context(), lab.PSK); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Site("NY-Contoso").Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
