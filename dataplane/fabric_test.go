@@ -21,6 +21,9 @@ import (
 // Tests with real packets. Every wait has this bound, which only a failure reaches.
 const patience = 5 * time.Second
 
+// The provider network's MTU, and what encapsulation leaves of it.
+const providerMTU, compartmentMTU = 1600, 1600 - 42
+
 // configure gives a link addresses (without duplicate address detection) and an MTU, and routes prefixes into it.
 func configure(t testing.TB, ns *netns.Namespace, name string, mtu int, addresses, routes []string) {
 	t.Helper()
@@ -60,7 +63,9 @@ func compartment(t testing.TB, d *doors, ns *netns.Namespace, link, name string,
 	if err := h.LinkSetARPOff(up(t, h, name)); err != nil {
 		t.Fatal(err)
 	}
-	configure(t, ns, name, 1558, addresses, routes)
+	configure(t, ns, name, compartmentMTU, addresses, routes)
+	// A veth drops what its other end's MTU does not admit, but never a GSO packet.
+	configure(t, d.ns, link, compartmentMTU, nil, nil)
 }
 
 // neighbours tells the kernel MAC addresses that nobody answers for.
@@ -232,8 +237,8 @@ func newNode(t testing.TB, network *netns.Namespace, s site) *node {
 	n.inside = testenv.Namespace(t)
 	peer := fmt.Sprintf("port%d", s.number)
 	addVeth(t, ns, "backend0", nil, network, peer, nil)
-	configure(t, ns, "backend0", 1600, []string{n.pa.String() + "/24"}, nil)
-	configure(t, network, peer, 1600, nil, nil)
+	configure(t, ns, "backend0", providerMTU, []string{n.pa.String() + "/24"}, nil)
+	configure(t, network, peer, providerMTU, nil, nil)
 	n.doors = openDoors(t, ns)
 	link := fmt.Sprintf("bhi%d", s.vsid)
 	compartment(t, n.doors, n.inside, link, "IfCi1", n.mac, s.ca, s.routes)
@@ -273,7 +278,7 @@ func bridged(t testing.TB) (*netns.Namespace, func(ports ...string)) {
 	ns := testenv.Namespace(t)
 	h := handle(t, ns)
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = "bridge", 1600
+	attrs.Name, attrs.MTU = "bridge", providerMTU
 	bridge := &netlink.Bridge{LinkAttrs: attrs}
 	if err := h.LinkAdd(bridge); err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func datagram(src, dst netip.Addr, sport, dport uint16, text string) []byte {
 func TestTwoTenantsAlikeInEverythingReachTheirOwnCompartments(t *testing.T) {
 	ns, hostNS := testenv.Namespace(t), testenv.Namespace(t)
 	addVeth(t, ns, "backend0", backendMAC, hostNS, "wire0", hostMAC)
-	configure(t, ns, "backend0", 1600, []string{"192.168.0.11/24"}, nil)
+	configure(t, ns, "backend0", providerMTU, []string{"192.168.0.11/24"}, nil)
 	neighbours(t, ns, "backend0", hostMAC, host, addr("192.168.0.33"))
 	d := openDoors(t, ns)
 	for link, name := range map[string]string{"bhi6001": "Contoso", "bhi6002": "Woodgrove"} {
@@ -207,6 +207,32 @@ func TestGSOPacketsSurviveEncapsulationAndDecapsulation(t *testing.T) {
 		}
 		// A NIC that cannot segment leaves it to the kernel.
 		noSegmentation(t, a.ns, "backend0")
+	}
+}
+
+func TestPacketsAsLargeAsTheMTUPassWhole(t *testing.T) {
+	network, join := bridged(t)
+	a := newNode(t, network, site{1, 6001, []string{"10.0.254.2/24", "fd00:254::2/64"},
+		[]string{"10.0.0.0/24", "fd00::/64"}})
+	b := newNode(t, network, site{2, 5001, []string{"10.0.0.10/24", "fd00::10/64"},
+		[]string{"10.0.254.0/24", "fd00:254::/64"}})
+	join("port1", "port2")
+	meet(t, a, b)
+	for _, try := range []struct {
+		local, remote string
+		headers       int
+	}{{"10.0.254.2", "10.0.0.10:7", 20 + 8}, {"fd00:254::2", "[fd00::10]:7", 40 + 8}} {
+		serve(t, b.inside, try.remote, "Contoso")
+		// The answer is the packet that leaves no byte of the MTU unused.
+		question := strings.Repeat("x", compartmentMTU-try.headers-len("Contoso: "))
+		before := a.traffic(t)
+		if answer, err := ask(dial(t, a.inside, "udp", try.local, try.remote), question); err != nil ||
+			answer != "Contoso: "+question {
+			t.Errorf("%s to %s: %d bytes came back, %v", try.local, try.remote, len(answer), err)
+		}
+		if in, _ := a.meanSizes(t, before); in != compartmentMTU+14 {
+			t.Errorf("%s to %s: the answer came in packets of %d bytes", try.local, try.remote, in)
+		}
 	}
 }
 

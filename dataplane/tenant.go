@@ -32,7 +32,9 @@ type Tenant struct {
 // Interface is an internal interface of a compartment.
 type Interface struct {
 	VSID uint32
-	// Link is the name of its veth's end in the Default compartment.
+	// Link is the name of its veth's end in the Default compartment. Both ends must have the same MTU, at most the
+	// backend link's less 42 bytes: the kernel silently drops a packet that is larger than this end admits, unless it is
+	// a GSO packet, so that a smaller MTU stalls TCP only now and then.
 	Link string
 	// MAC is that of the compartment's end, which hosts address their frames to.
 	MAC net.HardwareAddr
@@ -53,7 +55,8 @@ type Record struct {
 
 // External is a compartment's link to the Internet.
 type External struct {
-	// Link is the name of its veth's end in the Default compartment.
+	// Link is the name of its veth's end in the Default compartment. Both ends must have the same MTU, at most the
+	// external link's.
 	Link string
 	// MAC is that of the compartment's end.
 	MAC net.HardwareAddr
