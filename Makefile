@@ -11,8 +11,8 @@ GOLANGCI_VERSION := v2.15.0
 export CGO_ENABLED := 0
 GO_BUILD := go build -trimpath
 
-# Packages with tests that need IPsec in the kernel or a real charon; these run in the VM.
-VM_PACKAGES := ./compartments ./vpn ./lab/...
+# Packages with tests that need IPsec in the kernel, a real charon or the appliance's own kernel; these run in the VM.
+VM_PACKAGES := ./dataplane ./compartments ./vpn ./lab/...
 
 .PHONY: help
 help: ## show this list
