@@ -169,6 +169,30 @@ func TestOneBadInterfaceDoesNotStopTheOthersNorPrintItsKey(t *testing.T) {
 	}
 }
 
+func TestAnEarlierDaemonsPeerIsNoOtherTenantsUntilItsConnectionIsGone(t *testing.T) {
+	f := newFake(t)
+	old := iface("E", 20)
+	f.conns["Woodgrove/E"], _ = connMessage("Woodgrove/E", old)
+	f.secrets["Woodgrove/E"], _ = secretMessage("Woodgrove/E", old)
+	f.start()
+	m, _, _ := runManager(t, f)
+	<-m.Ready()
+	heir := iface("F", 21, func(i *Interface) { i.RemoteID = old.RemoteID })
+	if err := m.Set(t.Context(), "Litware", []Interface{heir}); err == nil || !strings.Contains(err.Error(), "Woodgrove/E") {
+		t.Errorf("a peer's key opens two tenants' tunnels: %v", err)
+	}
+	if did := f.did(); len(did) != 0 {
+		t.Errorf("charon was told %q", did)
+	}
+	mustSet(t, m, "Woodgrove")
+	want := []string{
+		"unload-conn Woodgrove/E", "unload-shared Woodgrove/E", "load-shared Litware/F", "load-conn Litware/F",
+	}
+	if diff := cmp.Diff(want, f.did()); diff != "" {
+		t.Errorf("charon was told (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatNobodyDeclaresIsFoundAndSwept(t *testing.T) {
 	f := newFake(t)
 	old := iface("IfOld", 4)

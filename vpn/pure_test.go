@@ -54,6 +54,26 @@ func TestMessagesToCharonAreAsTheGoldensSay(t *testing.T) {
 	}
 }
 
+// The goldens say so too, but can be written anew without a thought.
+func TestCharonNeitherDialsNorEndsATunnelByItself(t *testing.T) {
+	for _, initiate := range []Initiate{OnDemand, Never, Always} {
+		m, err := connMessage("T/IfCe1", iface("IfCe1", 1, func(i *Interface) { i.Initiate = initiate }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := section(m, "T/IfCe1")
+		if unique := text(conn, "unique"); unique != "never" {
+			t.Errorf("%s: unique = %s: a peer that starts anew ends SAs", initiate, unique)
+		}
+		child := section(section(conn, "children"), "IfCe1")
+		for _, action := range []string{"start_action", "close_action", "dpd_action"} {
+			if value := text(child, action); value != "trap" && value != "none" {
+				t.Errorf("%s: %s = %q: a reload dials or ends SAs", initiate, action, value)
+			}
+		}
+	}
+}
+
 func TestCheckRefusesWhatWouldLetAStrangerIn(t *testing.T) {
 	for want, change := range map[string]func(*Interface){
 		"must not be empty":     func(i *Interface) { i.Name = "" },

@@ -141,7 +141,8 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 }
 
 // collect gathers what charon has of the tenant, what is wanted, and what must not clash with it: what other tenants
-// have loaded, and what of the tenant's own stays as it is. It must be called with apply held.
+// have loaded, an earlier daemon's connections included, and what of the tenant's own stays as it is. It must be called
+// with apply held.
 func (m *Manager) collect(tenant string) (have map[string]loaded, want, others map[string]Interface) {
 	have, want, others = map[string]loaded{}, map[string]Interface{}, map[string]Interface{}
 	m.mu.Lock()
@@ -157,6 +158,8 @@ func (m *Manager) collect(tenant string) (have map[string]loaded, want, others m
 		switch {
 		case owner != tenant && l.known:
 			others[name] = l.iface
+		case owner != tenant && l.conn:
+			others[name] = Interface{LocalID: l.view.localID, RemoteID: l.view.remoteID}
 		case owner == tenant && l.known && stays && l.iface.equal(wanted):
 			others[name] = l.iface
 		}
