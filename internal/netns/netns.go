@@ -28,7 +28,8 @@ func Current() (*Namespace, error) {
 	return Open("/proc/thread-self/ns/net")
 }
 
-// Open opens the namespace pinned at path.
+// Open opens the namespace pinned at path. The error matches [os.ErrNotExist] where none is pinned there, be it that
+// a file without its mount is, as while one is made or removed.
 func Open(path string) (*Namespace, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,7 +38,7 @@ func Open(path string) (*Namespace, error) {
 	// A plain file is what a pin leaves behind when its mount is gone, for instance after a reboot onto kept files.
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil || st.Type != unix.NSFS_MAGIC {
-		return nil, errors.Join(fmt.Errorf("open network namespace: %s is not a namespace", path), err, f.Close())
+		return nil, errors.Join(fmt.Errorf("open network namespace: %s is not a namespace (%w)", path, os.ErrNotExist), err, f.Close())
 	}
 	return &Namespace{file: f}, nil
 }
