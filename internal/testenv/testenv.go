@@ -4,6 +4,7 @@ package testenv
 import (
 	"os"
 	"testing"
+	"time"
 
 	"bulkhead/internal/netns"
 )
@@ -31,4 +32,16 @@ func Namespace(t testing.TB) *netns.Namespace {
 	}
 	t.Cleanup(func() { _ = ns.Close() })
 	return ns
+}
+
+// Eventually waits until what ok looks at is so, and fails the test when it is not in 20 s.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); <-poll.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("in 20 s it did not come about that %s", what)
+		}
+	}
 }
