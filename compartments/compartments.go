@@ -131,6 +131,9 @@ func (m *Manager) IfIDs() (map[string]map[string]uint32, error) {
 	var errs []error
 	for _, name := range names {
 		ids, err := m.ifIDs(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // It was removed meanwhile.
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("read if_ids of compartment %s: %w", name, err))
 			continue

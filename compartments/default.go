@@ -13,6 +13,26 @@ import (
 	"bulkhead/internal/netns"
 )
 
+// MissingNICs names those NICs of the declaration that the Default compartment does not have.
+func (m *Manager) MissingNICs(want Default) ([]string, error) {
+	h, err := m.def.Netlink()
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	var missing []string
+	for _, n := range want.NICs {
+		link, err := find(h, n.Name)
+		if err != nil {
+			return nil, err
+		}
+		if link == nil {
+			missing = append(missing, n.Name)
+		}
+	}
+	return missing, nil
+}
+
 // SetDefault brings the Default compartment to what is declared of it, writing only what differs, and sweeps what a
 // predecessor left over there. It touches no address and no route without our mark, and no NIC that is not declared.
 // A declaration that names a NIC which is not there changes nothing: to take up the rest of it would cut off what runs
@@ -27,7 +47,7 @@ func (m *Manager) SetDefault(ctx context.Context, want Default) error {
 	links := make([]netlink.Link, len(want.NICs))
 	for i, n := range want.NICs {
 		if links[i], err = find(h, n.Name); err == nil && links[i] == nil {
-			err = fmt.Errorf("NIC %s: the Default compartment has no interface of this name", n.Name)
+			err = fmt.Errorf("NIC %s: the Default compartment has no interface of this name (see `ip link`)", n.Name)
 		}
 		s.try(err)
 	}
@@ -96,11 +116,13 @@ var doorEnd = regexp.MustCompile(`^bh(i[0-9]+|x[0-9a-f]{12})$`)
 // sweep removes what a predecessor that crashed left in the Default compartment: links under temporary names, and door
 // ends whose other end is in no compartment that stands.
 func (m *Manager) sweep(ctx context.Context, def *netlink.Handle) error {
+	m.links.Lock() // A compartment that is made meanwhile would not be known to stand.
+	defer m.links.Unlock()
 	standing, err := m.namespaceIDs(def)
 	if err != nil {
 		return fmt.Errorf("sweep the Default compartment: %w", err)
 	}
-	return m.removeEach(ctx, def, func(l netlink.Link) bool {
+	return removeEachLocked(ctx, def, func(l netlink.Link) bool {
 		name := l.Attrs().Name
 		switch l.Type() {
 		case string(XFRM):

@@ -208,6 +208,11 @@ func (m *Manager) removeLinks(ctx context.Context, ns *netns.Namespace) error {
 func (m *Manager) removeEach(ctx context.Context, h *netlink.Handle, match func(netlink.Link) bool) error {
 	m.links.Lock()
 	defer m.links.Unlock()
+	return removeEachLocked(ctx, h, match)
+}
+
+// removeEachLocked is removeEach for a caller that holds Manager.links.
+func removeEachLocked(ctx context.Context, h *netlink.Handle, match func(netlink.Link) bool) error {
 	links, err := dump(h.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
