@@ -3,11 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
-
-	"github.com/vishvananda/netlink"
 
 	"bulkhead/internal/netns"
 	"bulkhead/nat"
@@ -50,11 +47,8 @@ func (g *Gateway) sweepCharon(ctx context.Context) error {
 		return nil // nothing is taken up yet; Apply sweeps
 	}
 	gone, err := g.undeclared(ctx, plan)
-	if err == nil {
-		err = g.applyTenants(ctx, gone, nil)
-	}
-	if err != nil && ctx.Err() == nil {
-		g.log.Error("tenants that nobody declares not removed; trying again", "error", err)
+	if err := errors.Join(err, g.applyTenants(ctx, gone, nil)); err != nil && ctx.Err() == nil {
+		g.log.Error("not all that nobody declares could be removed", "error", err)
 	}
 	return nil
 }
@@ -91,57 +85,4 @@ func (g *Gateway) forget(ctx context.Context, ns *netns.Namespace, tenant string
 			"sessions", dropped)
 	}
 	return err
-}
-
-// watchNICs applies the Default compartment's plan again when a NIC that it names appears anew, as after a driver was
-// loaded again, until ctx ends.
-func (g *Gateway) watchNICs(ctx context.Context) error {
-	updates := make(chan netlink.LinkUpdate)
-	done := make(chan struct{})
-	defer close(done)
-	if err := netlink.LinkSubscribe(updates, done); err != nil {
-		return fmt.Errorf("watch the NICs: %w", err)
-	}
-	indexes := map[string]int{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case update, ok := <-updates:
-			if !ok {
-				return errors.New("watch the NICs: the kernel ended the subscription")
-			}
-			name, index := update.Attrs().Name, update.Attrs().Index
-			if !g.isNIC(name) || indexes[name] == index {
-				continue
-			}
-			if indexes[name] != 0 {
-				g.log.Warn("NIC appeared anew", "nic", name)
-			}
-			indexes[name] = index
-			g.reapplyDefault(ctx)
-		}
-	}
-}
-
-// isNIC tells whether the plan in force names the NIC.
-func (g *Gateway) isNIC(name string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.plan != nil && (name == g.plan.Doors.Backend || name == g.plan.Doors.External)
-}
-
-// reapplyDefault brings the Default compartment to the plan in force again.
-func (g *Gateway) reapplyDefault(ctx context.Context) {
-	g.applying.Lock()
-	defer g.applying.Unlock()
-	g.mu.Lock()
-	plan := g.plan
-	g.mu.Unlock()
-	if plan == nil {
-		return
-	}
-	if err := g.applyDefault(ctx, plan); err != nil && ctx.Err() == nil {
-		g.log.Error("default compartment", "error", err)
-	}
 }

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -12,16 +14,28 @@ const (
 	maxRetry = time.Minute
 )
 
+// errLoopEnded says that a loop takes no plan any more: its tenant is removed, or the gateway is closed.
+var errLoopEnded = errors.New("the tenant's loop has ended")
+
 // loop applies the desired state of one tenant, one change after another, and tries again after a failure. Each tenant
 // has a loop of its own, so that a tenant that fails or is slow holds up no other.
 type loop struct {
-	apply    func(context.Context, *TenantPlan) error // the plan is nil when the tenant is to go
+	loopTasks
+	log      *slog.Logger
 	requests chan request
 	cancel   context.CancelFunc
 	ended    chan struct{}
 
 	mu     sync.Mutex
 	status LoopStatus // guarded by mu
+}
+
+// loopTasks is what a loop does.
+type loopTasks struct {
+	// apply brings the tenant to the plan; nil when the tenant is to go.
+	apply func(context.Context, *TenantPlan) error
+	// removed is told once the tenant is gone, before anybody else is and before the loop ends.
+	removed func(*loop)
 }
 
 // request asks a loop to take up a plan; the outcome of the first attempt goes to done.
@@ -32,6 +46,10 @@ type request struct {
 
 // LoopStatus tells how the last attempt to apply a tenant's desired state went.
 type LoopStatus struct {
+	// Plan is what the last attempt, or the one under way, is for; nil when the tenant is to go.
+	Plan *TenantPlan
+	// Busy tells that an attempt is under way, or waits for its turn.
+	Busy bool
 	// Error is what the last attempt could not do; empty when everything is as declared.
 	Error string
 	// Since is when the last attempt ended.
@@ -41,9 +59,12 @@ type LoopStatus struct {
 }
 
 // startLoop starts a loop that ends with ctx, with stop, or once its tenant is removed.
-func startLoop(ctx context.Context, apply func(context.Context, *TenantPlan) error) *loop {
+func startLoop(ctx context.Context, log *slog.Logger, tasks loopTasks) *loop {
 	ctx, cancel := context.WithCancel(ctx)
-	l := &loop{apply: apply, requests: make(chan request), cancel: cancel, ended: make(chan struct{})}
+	l := &loop{
+		loopTasks: tasks, log: log, requests: make(chan request), cancel: cancel, ended: make(chan struct{}),
+		status: LoopStatus{Busy: true}, // it is started for a plan that is on its way
+	}
 	go l.run(ctx)
 	return l
 }
@@ -55,7 +76,7 @@ func (l *loop) take(ctx context.Context, plan *TenantPlan) error {
 	select {
 	case l.requests <- request{plan: plan, done: done}:
 	case <-l.ended:
-		return context.Canceled
+		return errLoopEnded
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -89,8 +110,12 @@ func (l *loop) run(ctx context.Context) {
 		case <-retry:
 		}
 		retry = nil
+		l.begin(plan)
 		err := l.apply(ctx, plan)
-		l.record(err)
+		l.record(ctx, err)
+		if err == nil && plan == nil {
+			l.removed(l)
+		}
 		if done != nil {
 			done <- err
 		}
@@ -104,16 +129,30 @@ func (l *loop) run(ctx context.Context) {
 	}
 }
 
-func (l *loop) record(err error) {
+func (l *loop) begin(plan *TenantPlan) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.status.Since = time.Now()
+	l.status.Plan, l.status.Busy = plan, true
+}
+
+// record notes how an attempt went, and logs it where that is news.
+func (l *loop) record(ctx context.Context, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.status
+	l.status.Busy, l.status.Since = false, time.Now()
 	if err == nil {
 		l.status.Error, l.status.Attempts = "", 0
+		if before.Error != "" {
+			l.log.Info("tenant is as declared now", "failed", before.Attempts)
+		}
 		return
 	}
 	l.status.Error = err.Error()
 	l.status.Attempts++
+	if l.status.Error != before.Error && ctx.Err() == nil {
+		l.log.Error("tenant is not as declared; trying again", "error", err)
+	}
 }
 
 // Status tells how the last attempt went.

@@ -3,16 +3,22 @@ package gateway
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
+func startTestLoop(t *testing.T, apply func(context.Context, *TenantPlan) error) *loop {
+	return startLoop(t.Context(), slog.New(slog.DiscardHandler), loopTasks{apply: apply, removed: func(*loop) {}})
+}
+
 func TestLoopRetriesWithGrowingWaitsUntilTheTenantIsApplied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var attempts []time.Duration
 		start := time.Now()
-		l := startLoop(t.Context(), func(context.Context, *TenantPlan) error {
+		l := startTestLoop(t, func(context.Context, *TenantPlan) error {
 			attempts = append(attempts, time.Since(start))
 			if len(attempts) < 4 {
 				return errors.New("link is busy")
@@ -47,7 +53,7 @@ func TestNewPlanReplacesTheOneThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := &TenantPlan{Name: "bad"}, &TenantPlan{Name: "good"}
 		var seen []string
-		l := startLoop(t.Context(), func(_ context.Context, p *TenantPlan) error {
+		l := startTestLoop(t, func(_ context.Context, p *TenantPlan) error {
 			seen = append(seen, p.Name)
 			if p == bad {
 				return errors.New("no")
@@ -71,13 +77,71 @@ func TestNewPlanReplacesTheOneThatFails(t *testing.T) {
 
 func TestLoopEndsOnceItsTenantIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := startLoop(t.Context(), func(context.Context, *TenantPlan) error { return nil })
+		l := startTestLoop(t, func(context.Context, *TenantPlan) error { return nil })
 		if err := l.take(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		<-l.ended
-		if err := l.take(t.Context(), &TenantPlan{}); !errors.Is(err, context.Canceled) {
+		if err := l.take(t.Context(), &TenantPlan{}); !errors.Is(err, errLoopEnded) {
 			t.Errorf("a loop that has ended took a plan: %v", err)
+		}
+	})
+}
+
+func TestRemovalThatFailedIsFinishedAndItsLoopForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		attempts := 0
+		var forgotten atomic.Pointer[loop]
+		l := startLoop(t.Context(), slog.New(slog.DiscardHandler), loopTasks{
+			apply: func(context.Context, *TenantPlan) error {
+				if attempts++; attempts == 1 {
+					return errors.New("its links are busy")
+				}
+				return nil
+			},
+			removed: forgotten.Store,
+		})
+		if err := l.take(t.Context(), nil); err == nil || forgotten.Load() != nil {
+			t.Fatalf("error %v, want the first attempt to fail and the loop to be kept", err)
+		}
+		<-l.ended
+		if forgotten.Load() != l {
+			t.Error("the loop is not forgotten")
+		}
+	})
+}
+
+func TestStatusTellsWhichPlanIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan, proceed := &TenantPlan{Name: "Contoso"}, make(chan struct{})
+		l := startTestLoop(t, func(context.Context, *TenantPlan) error {
+			<-proceed
+			return nil
+		})
+		defer l.stop()
+		in := &Plan{Tenants: []*TenantPlan{plan}}
+		state := func(p *Plan) string {
+			s, _ := tenantState(p, "Contoso", l)
+			return s
+		}
+		if got := state(in); got != "applying" {
+			t.Errorf("before the loop has the plan: %s", got)
+		}
+		go func() { _ = l.take(t.Context(), plan) }()
+		synctest.Wait()
+		if got := state(in); got != "applying" {
+			t.Errorf("while it is applied: %s", got)
+		}
+		close(proceed)
+		synctest.Wait()
+		if got := state(in); got != "applied" {
+			t.Errorf("after it was applied: %s", got)
+		}
+		if got := state(&Plan{}); got != "removing" {
+			t.Errorf("when it is declared no longer: %s", got)
+		}
+		if got := state(nil); got != "adopted" {
+			t.Errorf("before anything is taken up: %s", got)
 		}
 	})
 }

@@ -10,13 +10,15 @@ import (
 
 // CompartmentRow is a tenant's compartment.
 type CompartmentRow struct {
-	Tenant        string   `json:"tenant" table:"TENANT"`
-	RoutingDomain string   `json:"routingDomainId" table:"ROUTING DOMAIN"`
-	State         string   `json:"state" table:"STATE"` // applied, failing, undeclared
-	VSIDs         []uint32 `json:"vsids" table:"VSIDS"`
-	Interfaces    int      `json:"interfaces" table:"INTERFACES"`
-	Routes        int      `json:"routes" table:"ROUTES"`
-	Namespace     string   `json:"namespace" table:"NAMESPACE"`
+	Tenant        string `json:"tenant" table:"TENANT"`
+	RoutingDomain string `json:"routingDomainId" table:"ROUTING DOMAIN"`
+	// State is applied, or applying (a change is under way), failing (it is tried again, see Error), removing, undeclared
+	// or, while the daemon has not taken up its declaration yet, adopted.
+	State      string   `json:"state" table:"STATE"`
+	VSIDs      []uint32 `json:"vsids" table:"VSIDS"`
+	Interfaces int      `json:"interfaces" table:"INTERFACES"`
+	Routes     int      `json:"routes" table:"ROUTES"`
+	Namespace  string   `json:"namespace" table:"NAMESPACE"`
 	// Error is why the compartment is not as declared.
 	Error string `json:"error,omitempty" table:"ERROR"`
 	// Pending is what is declared for the tenant and not carried out yet.
@@ -44,18 +46,19 @@ type InterfaceRow struct {
 
 // TunnelRow is a site-to-site tunnel as charon has it.
 type TunnelRow struct {
-	Tenant    string     `json:"tenant" table:"TENANT"`
-	Interface string     `json:"interface" table:"INTERFACE"`
-	State     string     `json:"state" table:"STATE"` // disconnected, connecting, connected, unreachable
-	Since     *time.Time `json:"since,omitempty"`
-	Local     string     `json:"local" table:"LOCAL"`
-	Peer      string     `json:"peer" table:"PEER"`
-	SPIIn     string     `json:"spiIn,omitempty" table:"SPI IN"`
-	SPIOut    string     `json:"spiOut,omitempty" table:"SPI OUT"`
-	IKE       string     `json:"ikeAlgorithms,omitempty"`
-	ESP       string     `json:"espAlgorithms,omitempty" table:"ESP"`
-	BytesIn   uint64     `json:"bytesIn" table:"BYTES IN"`
-	BytesOut  uint64     `json:"bytesOut" table:"BYTES OUT"`
+	Tenant    string `json:"tenant" table:"TENANT"`
+	Interface string `json:"interface" table:"INTERFACE"`
+	// State is disconnected, connecting, connected or unreachable; unknown while charon does not answer.
+	State    string     `json:"state" table:"STATE"`
+	Since    *time.Time `json:"since,omitempty"`
+	Local    string     `json:"local" table:"LOCAL"`
+	Peer     string     `json:"peer" table:"PEER"`
+	SPIIn    string     `json:"spiIn,omitempty" table:"SPI IN"`
+	SPIOut   string     `json:"spiOut,omitempty" table:"SPI OUT"`
+	IKE      string     `json:"ikeAlgorithms,omitempty"`
+	ESP      string     `json:"espAlgorithms,omitempty" table:"ESP"`
+	BytesIn  uint64     `json:"bytesIn" table:"BYTES IN"`
+	BytesOut uint64     `json:"bytesOut" table:"BYTES OUT"`
 	// RekeyIn is when the ESP keys are replaced next, in seconds.
 	RekeyIn   int64  `json:"rekeyInSeconds,omitempty"`
 	LastError string `json:"lastError,omitempty" table:"LAST ERROR"`

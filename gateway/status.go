@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,44 +24,69 @@ func (g *Gateway) Compartments(ctx context.Context) ([]CompartmentRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.mu.Lock()
-	plan, cfg, loops := g.plan, g.config, g.loops
 	rows := map[string]*CompartmentRow{}
 	for _, name := range existing {
-		rows[name] = &CompartmentRow{Tenant: name, State: "undeclared"}
+		rows[name] = &CompartmentRow{Tenant: name}
 	}
-	for name, l := range loops {
-		row := rows[name]
-		if row == nil {
-			row = &CompartmentRow{Tenant: name}
-			rows[name] = row
-		}
-		row.State = "applied"
-		if row.Error = l.Status().Error; row.Error != "" {
-			row.State = "failing"
-		}
-	}
+	g.mu.Lock()
+	plan, cfg, loops := g.plan, g.config, maps.Clone(g.loops)
 	g.mu.Unlock()
-	for name, row := range rows {
-		if plan != nil {
-			describe(row, plan.tenant(name), cfg.Pending())
+	var declared []*TenantPlan
+	if plan != nil {
+		declared = plan.Tenants
+	}
+	for _, t := range declared {
+		rows[t.Name] = &CompartmentRow{Tenant: t.Name, RoutingDomain: t.Doors.RoutingDomain.String(), VSIDs: t.VSIDs}
+	}
+	for name := range loops {
+		if rows[name] == nil {
+			rows[name] = &CompartmentRow{Tenant: name}
 		}
+	}
+	if cfg != nil {
+		describePending(rows, cfg.Pending())
+	}
+	for name, row := range rows {
+		row.State, row.Error = tenantState(plan, name, loops[name])
 		if err := g.measure(ctx, row); err != nil {
-			return nil, err
+			row.Error = strings.TrimPrefix(row.Error+"; "+err.Error(), "; ")
 		}
 	}
 	return sortedRows(rows, func(r *CompartmentRow) string { return r.Tenant }), nil
 }
 
-// describe fills in what the declaration says.
-func describe(row *CompartmentRow, tenant *TenantPlan, pending []string) {
-	if tenant == nil {
-		return
+// tenantState tells how far a tenant is, and what keeps it from being as declared.
+func tenantState(plan *Plan, name string, l *loop) (state, problem string) {
+	var status LoopStatus
+	if l != nil {
+		status = l.Status()
 	}
-	row.RoutingDomain = tenant.Doors.RoutingDomain.String()
-	row.VSIDs = tenant.VSIDs
+	var want *TenantPlan
+	if plan != nil {
+		want = plan.tenant(name)
+	}
+	switch {
+	case plan == nil:
+		return "adopted", "" // the daemon starts, and has not taken up its declaration
+	case l == nil && want == nil:
+		return "undeclared", ""
+	case l == nil, want != status.Plan, status.Busy && status.Error == "":
+		if want == nil {
+			return "removing", status.Error
+		}
+		return "applying", status.Error
+	case status.Error != "":
+		return "failing", status.Error
+	default:
+		return "applied", ""
+	}
+}
+
+// describePending fills in what is declared and not carried out yet.
+func describePending(rows map[string]*CompartmentRow, pending []string) {
 	for _, p := range pending {
-		if strings.HasPrefix(p, tenant.Name+" ") || strings.HasPrefix(p, "Tenant/"+tenant.Name+" ") {
+		object, _, _ := strings.Cut(p, " ")
+		if row := rows[strings.TrimPrefix(object, "Tenant/")]; row != nil && strings.HasPrefix(object, "Tenant/") {
 			row.Pending = append(row.Pending, p)
 		}
 	}
@@ -91,19 +117,19 @@ func (g *Gateway) state(ctx context.Context, tenant string) (compartments.State,
 
 // Interfaces lists the interfaces of all declared compartments.
 func (g *Gateway) Interfaces(ctx context.Context) ([]InterfaceRow, error) {
-	tunnels, err := g.vpn.Tunnels(ctx)
-	if err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+	tunnels, err := g.Tunnels(ctx)
+	if err != nil {
 		return nil, err
 	}
-	states := map[[2]string]vpn.Tunnel{}
+	states := map[[2]string]string{}
 	for _, t := range tunnels {
-		states[[2]string{t.Tenant, t.Interface}] = t
+		states[[2]string{t.Tenant, t.Interface}] = t.State
 	}
 	rows := []InterfaceRow{}
 	for _, tenant := range g.tenants() {
 		state, err := g.state(ctx, tenant.Name)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
+			return nil, fmt.Errorf("tenant %s: %w", tenant.Name, err)
 		}
 		actual := map[string]compartments.LinkState{}
 		for _, link := range state.Links {
@@ -113,7 +139,8 @@ func (g *Gateway) Interfaces(ctx context.Context) ([]InterfaceRow, error) {
 			row := InterfaceRow{Tenant: tenant.Name, Name: link.Name, Kind: tenant.kind(link), Through: tenant.Through[link.Name]}
 			fillInterface(&row, actual)
 			if link.Kind == compartments.XFRM && row.State == "up" {
-				row.State = string(states[[2]string{tenant.Name, link.Name}].State)
+				// One without a tunnel is declared in a way that is not carried out yet.
+				row.State = cmp.Or(states[[2]string{tenant.Name, link.Name}], string(vpn.Disconnected))
 			}
 			rows = append(rows, row)
 		}
@@ -138,12 +165,10 @@ func fillInterface(row *InterfaceRow, actual map[string]compartments.LinkState) 
 	row.TxPackets, row.TxBytes = link.TxPackets, link.TxBytes
 }
 
-// Tunnels lists the declared site-to-site tunnels with their security associations.
+// Tunnels lists the declared site-to-site tunnels with their security associations. While charon does not answer,
+// their state is unknown.
 func (g *Gateway) Tunnels(ctx context.Context) ([]TunnelRow, error) {
-	tunnels, err := g.vpn.Tunnels(ctx)
-	if err != nil && !errors.Is(err, vpn.ErrNotConnected) {
-		return nil, err
-	}
+	tunnels, away := g.vpn.Tunnels(ctx)
 	rows := []TunnelRow{}
 	for _, t := range tunnels {
 		row := TunnelRow{
@@ -151,7 +176,9 @@ func (g *Gateway) Tunnels(ctx context.Context) ([]TunnelRow, error) {
 			SPIIn: t.SPIIn, SPIOut: t.SPIOut, IKE: t.IKE, ESP: t.ESP,
 			BytesIn: t.BytesIn, BytesOut: t.BytesOut, RekeyIn: t.RekeyInSeconds, LastError: t.LastError,
 		}
-		if !t.Since.IsZero() {
+		if away != nil {
+			row.State, row.LastError = "unknown", away.Error()
+		} else if !t.Since.IsZero() {
 			row.Since = &t.Since
 		}
 		rows = append(rows, row)

@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"bulkhead/configs"
+	"bulkhead/nat"
+	"bulkhead/vpn"
+)
+
+// maxAtOnce is how many tenants are worked on at the same time: each takes a handful of sockets and threads meanwhile,
+// of which a gateway of some hundred tenants would run out when it starts.
+const maxAtOnce = 16
+
+// errClosed says that the daemon ends.
+var errClosed = errors.New("the daemon is stopping")
+
+// Apply takes up a declaration as the whole desired state: what it does not declare goes. Each tenant is changed on
+// its own; a tenant that cannot be brought to its state is named in the error and tried again, and holds up no other.
+// When the machine lacks what the declaration builds on (a NIC, say), nothing is changed, and the error is a
+// [DefaultError].
+func (g *Gateway) Apply(ctx context.Context, cfg *configs.Config) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.ctx, func() { cancel(errClosed) })()
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	if g.ctx.Err() != nil {
+		return errClosed
+	}
+	ids, err := g.compartments.IfIDs()
+	if err != nil {
+		return err
+	}
+	names, interfaces := siteInterfaces(cfg)
+	plan := translate(cfg, allocate(names, interfaces, ids))
+	if err := g.applyDefault(ctx, &plan); err != nil {
+		return &DefaultError{err}
+	}
+	g.mu.Lock()
+	before := g.plan
+	g.config, g.plan = cfg, &plan
+	g.mu.Unlock()
+
+	// What goes frees names, VSIDs and addresses that others may take.
+	gone, err := g.undeclared(ctx, &plan)
+	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, &plan)}
+	return errors.Join(append(errs, g.applyTenants(ctx, plan.names(), plan.tenant))...)
+}
+
+// applyTenants hands each named tenant's plan to its loop and waits for all first attempts. Without plans the tenants
+// are removed.
+func (g *Gateway) applyTenants(ctx context.Context, names []string, plan func(name string) *TenantPlan) error {
+	errs := make([]error, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		var want *TenantPlan
+		if plan != nil {
+			want = plan(name)
+		}
+		all.Go(func() {
+			if err := g.change(ctx, name, want); err != nil {
+				errs[i] = fmt.Errorf("tenant %s: %w", name, err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// change hands a tenant's plan to its loop and waits for the first attempt.
+func (g *Gateway) change(ctx context.Context, name string, want *TenantPlan) error {
+	for {
+		err := g.loop(name).take(ctx, want)
+		switch {
+		case g.ctx.Err() != nil:
+			return errClosed
+		case !errors.Is(err, errLoopEnded):
+			return err
+		}
+		// It removed its tenant just now, and the tenant is declared again.
+	}
+}
+
+// loop is the named tenant's loop, started where there is none.
+func (g *Gateway) loop(name string) *loop {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l := g.loops[name]; l != nil {
+		return l
+	}
+	l := startLoop(g.ctx, g.log.With("tenant", name), loopTasks{
+		apply: func(ctx context.Context, plan *TenantPlan) error {
+			select {
+			case g.slots <- struct{}{}:
+				defer func() { <-g.slots }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if plan == nil {
+				return g.removeTenant(ctx, name)
+			}
+			return g.applyTenant(ctx, plan)
+		},
+		removed: func(l *loop) { g.forgetLoop(name, l) },
+	})
+	g.loops[name] = l
+	return l
+}
+
+func (g *Gateway) forgetLoop(name string, l *loop) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.loops[name] == l {
+		delete(g.loops, name)
+	}
+}
+
+// applyDefault brings the Default compartment and its two doors to the declared state.
+func (g *Gateway) applyDefault(ctx context.Context, plan *Plan) error {
+	if err := g.compartments.SetDefault(ctx, plan.Default); err != nil {
+		return err
+	}
+	return g.doors.SetGateway(plan.Doors)
+}
+
+// DefaultError tells that the Default compartment could not be brought to the declared state: the machine lacks what
+// every tenant builds on, and no tenant was changed.
+type DefaultError struct{ err error }
+
+func (e *DefaultError) Error() string { return "default compartment: " + e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *DefaultError) Unwrap() error { return e.err }
+
+// applyTenant brings one tenant to its desired state. Guards come before the links that they guard, links before the
+// doors that lead to them; a stage that fails keeps the later ones shut.
+func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
+	ns, err := g.compartments.Ensure(plan.Name)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := nat.Set(ctx, ns, plan.NAT); err != nil {
+		return err
+	}
+	if err := g.compartments.Set(ctx, ns, plan.Compartment); err != nil {
+		return err
+	}
+	// Law 1: from here on the sites' routes stand, so no session may go on leaving by NAT.
+	if err := g.forget(ctx, ns, plan.Name, plan.NAT.Protected); err != nil {
+		return err
+	}
+	if err := g.doors.SetTenant(plan.Doors); err != nil {
+		return err
+	}
+	if err := g.vpn.Set(ctx, plan.Name, plan.VPN); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+		return err
+	}
+	return nil
+}
+
+// removeTenant removes all of a tenant: the doors shut first, the namespace goes last (law 9).
+func (g *Gateway) removeTenant(ctx context.Context, name string) error {
+	known, err := g.doors.Tenants()
+	if err != nil {
+		return err
+	}
+	for rdid, tenant := range known {
+		if tenant == name {
+			if err := g.doors.RemoveTenant(rdid); err != nil {
+				return err
+			}
+		}
+	}
+	if err := g.vpn.Set(ctx, name, nil); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+		return err
+	}
+	if err := g.compartments.Remove(ctx, name); err != nil {
+		return err
+	}
+	g.log.Info("tenant removed", "tenant", name)
+	return nil
+}
+
+// undeclared names the tenants that exist in the kernel, in charon or in this daemon and are not in the plan: those
+// that were just taken out of the declaration and those that a predecessor left behind. With an error it names those
+// that could be found.
+func (g *Gateway) undeclared(ctx context.Context, plan *Plan) ([]string, error) {
+	names, standingErr := g.compartments.Names()
+	doors, doorsErr := g.doors.Tenants()
+	for _, name := range doors {
+		names = append(names, name)
+	}
+	loaded, vpnErr := g.vpn.Tenants(ctx)
+	if errors.Is(vpnErr, vpn.ErrNotConnected) {
+		vpnErr = nil // sweepCharon does it
+	}
+	names = append(names, loaded...)
+	g.mu.Lock()
+	for name := range g.loops {
+		names = append(names, name)
+	}
+	g.mu.Unlock()
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(name string) bool { return plan.tenant(name) != nil })
+	if err := errors.Join(standingErr, doorsErr, vpnErr); err != nil {
+		return names, fmt.Errorf("look for tenants that nobody declares: %w", err)
+	}
+	return names, nil
+}
