@@ -2,9 +2,7 @@
 // open. What the operator's commands do goes through it.
 package api
 
-import (
-	"bulkhead/configs"
-)
+import "bulkhead/configs"
 
 // SocketName is the control socket's name in the daemon's runtime folder.
 const SocketName = "bulkhead.sock"
@@ -30,6 +28,9 @@ type ApplyAnswer struct {
 	Notes []string `json:"notes,omitempty"`
 	// Problems are why the declaration was refused; nothing was changed then.
 	Problems configs.Problems `json:"problems,omitempty"`
+	// Refused is why nothing was changed although the files may be right: the folder cannot be read, or the machine lacks
+	// what the declaration builds on.
+	Refused string `json:"refused,omitempty"`
 	// Error is what of a valid declaration could not be brought about; the daemon goes on trying.
 	Error string `json:"error,omitempty"`
 }

@@ -34,7 +34,7 @@ func NewClient(runDir string) *Client {
 }
 
 // Apply makes the daemon take up a folder, given by its absolute path. The error tells why the folder was refused, or
-// what of it could not be brought about.
+// what of it could not be brought about. Of a folder with mistakes it wraps them ([configs.Problems]).
 func (c *Client) Apply(ctx context.Context, dir string) (*ApplyAnswer, error) {
 	body, err := json.Marshal(ApplyRequest{Config: dir})
 	if err != nil {
@@ -47,6 +47,8 @@ func (c *Client) Apply(ctx context.Context, dir string) (*ApplyAnswer, error) {
 	switch {
 	case len(answer.Problems) > 0:
 		return nil, fmt.Errorf("the daemon refused %s; nothing was changed:\n%w", dir, answer.Problems)
+	case answer.Refused != "":
+		return nil, fmt.Errorf("the daemon could not take up %s; nothing was changed:\n%s", dir, answer.Refused)
 	case answer.Error != "":
 		return nil, fmt.Errorf("not all of %s could be brought about; the daemon goes on trying:\n%s", dir, answer.Error)
 	}

@@ -11,22 +11,31 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"bulkhead/configs"
 	"bulkhead/gateway"
 )
 
+// closeTimeout is how long requests may take to end when the server does.
+const closeTimeout = 5 * time.Second
+
 // Server answers on the control socket.
 type Server struct {
 	gateway *gateway.Gateway
 	home    string // the folder that the daemon was started on
 	log     *slog.Logger
+	started <-chan struct{}
+	life    context.Context // the daemon's; a change that was begun goes on without its asker, but not without the daemon
+
+	taking sync.Mutex // held from reading a folder to its being in force, so that the last asker's is what stays
 }
 
-// NewServer returns a server for the gateway. home is the folder that the daemon takes up when it starts.
-func NewServer(g *gateway.Gateway, home string, log *slog.Logger) *Server {
-	return &Server{gateway: g, home: home, log: log}
+// NewServer returns a server for the gateway. home is the folder that the daemon takes up when it starts; until started
+// is closed it is busy with that, and what is to be applied waits.
+func NewServer(g *gateway.Gateway, home string, log *slog.Logger, started <-chan struct{}) *Server {
+	return &Server{gateway: g, home: home, log: log, started: started}
 }
 
 // Listen opens the control socket in runDir, replacing one that a predecessor left behind.
@@ -46,19 +55,33 @@ func Listen(ctx context.Context, runDir string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers on l until ctx ends.
+// Serve answers on l until ctx ends, and returns when the requests that came before have ended too.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.life = ctx
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+applyPath, s.apply)
 	mux.HandleFunc("GET "+showPath+"{view}", s.show)
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelError),
 	}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if err := server.Shutdown(patience); err != nil {
+			_ = server.Close()
+		}
+	})
+	err := server.Serve(l)
+	if !stop() {
+		<-ended
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the control socket: %w", err)
 	}
 	return nil
@@ -72,31 +95,46 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "apply: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	if decoder.More() {
+		http.Error(w, "apply: more than one request", http.StatusBadRequest)
+		return
+	}
 	if !filepath.IsAbs(request.Config) {
 		http.Error(w, fmt.Sprintf("apply: %q is not an absolute path", request.Config), http.StatusBadRequest)
 		return
 	}
-	answer := s.take(r.Context(), request.Config)
+	select {
+	case <-s.started:
+	case <-r.Context().Done():
+		return
+	}
+	answer := s.take(request.Config)
 	s.log.Info("apply", "config", request.Config, "tenants", answer.Tenants, "problems", len(answer.Problems),
-		"error", answer.Error)
+		"refused", answer.Refused, "complete", answer.Error == "" && answer.Refused == "" && len(answer.Problems) == 0)
 	s.answer(w, answer)
 }
 
 // take loads a folder and brings it about. A change that was begun is finished even if the asker goes away.
-func (s *Server) take(ctx context.Context, dir string) ApplyAnswer {
+func (s *Server) take(dir string) ApplyAnswer {
+	s.taking.Lock()
+	defer s.taking.Unlock()
 	cfg, err := configs.Load(dir)
 	var problems configs.Problems
 	switch {
 	case errors.As(err, &problems):
 		return ApplyAnswer{Problems: problems}
 	case err != nil:
-		return ApplyAnswer{Error: err.Error()}
+		return ApplyAnswer{Refused: err.Error()}
 	}
 	answer := ApplyAnswer{Tenants: len(cfg.Tenants), Pending: cfg.Pending()}
 	if dir != s.home {
 		answer.Notes = append(answer.Notes, fmt.Sprintf("the daemon was started on %s and takes that up again when it restarts", s.home))
 	}
-	if err := s.gateway.Apply(context.WithoutCancel(ctx), cfg); err != nil {
+	var unable *gateway.DefaultError
+	switch err := s.gateway.Apply(s.life, cfg); {
+	case errors.As(err, &unable):
+		answer.Refused = err.Error()
+	case err != nil:
 		answer.Error = err.Error()
 	}
 	return answer

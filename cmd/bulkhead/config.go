@@ -56,12 +56,12 @@ func applyCommand(runDir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			// The daemon checks it again; here the operator sees every problem even if the daemon is down.
-			if _, err := load(cmd.ErrOrStderr(), abs); err != nil {
-				return err
-			}
+			// The daemon alone can tell: secrets may be in its environment and not in this one.
 			answer, err := api.NewClient(*runDir).Apply(cmd.Context(), abs)
-			if err != nil {
+			var problems configs.Problems
+			if errors.As(err, &problems) {
+				return printProblems(cmd.ErrOrStderr(), problems)
+			} else if err != nil {
 				return err
 			}
 			printPending(cmd.OutOrStdout(), answer.Pending)
@@ -82,12 +82,17 @@ func load(w io.Writer, paths ...string) (*configs.Config, error) {
 	cfg, err := configs.Load(paths...)
 	var problems configs.Problems
 	if errors.As(err, &problems) {
-		for _, p := range problems {
-			fmt.Fprintln(w, p)
-		}
-		return nil, fmt.Errorf("%d problems found; nothing was changed", len(problems))
+		return nil, printProblems(w, problems)
 	}
 	return cfg, err
+}
+
+// printProblems prints them, one a line, and returns the error that is left to say.
+func printProblems(w io.Writer, problems configs.Problems) error {
+	for _, p := range problems {
+		fmt.Fprintln(w, p)
+	}
+	return fmt.Errorf("%d problems found; nothing was changed", len(problems))
 }
 
 func printPending(w io.Writer, pending []string) {

@@ -64,16 +64,16 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 		log.Warn("declared, not carried out yet: " + p)
 	}
 
+	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.Run(ctx) })
+	group.Go(func() error { return api.NewServer(g, dir, log, started).Serve(ctx, listener) })
 	group.Go(func() error {
-		// A tenant that cannot be brought up is logged and tried again; it must not keep the others' gateway away.
-		var fatal *gateway.DefaultError
-		if err := g.Apply(ctx, cfg); errors.As(err, &fatal) {
+		failed, err := start(ctx, log, g, cfg)
+		if err != nil {
 			return err
-		} else if err != nil {
-			log.Error("not all of the declaration could be brought about; trying again", "error", err)
 		}
+		close(started)
 		select {
 		case <-g.TunnelsReady():
 		case <-time.After(charonPatience):
@@ -81,15 +81,32 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 		case <-ctx.Done():
 			return nil
 		}
-		log.Info(fmt.Sprintf("ready: gateway %s, %d tenants", cfg.Gateway.Name, len(cfg.Tenants)))
+		log.Info(fmt.Sprintf("ready: gateway %s, %d tenants", cfg.Gateway.Name, len(cfg.Tenants)), "complete", !failed)
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 			log.Warn("systemd was not told", "error", err)
 		}
-		return api.NewServer(g, dir, log).Serve(ctx, listener)
+		return nil
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	log.Info("stopped; compartments, doors and tunnels go on working")
 	return nil
+}
+
+// start takes up the folder that the daemon was started on. failed tells that not all of it could be brought about: a
+// tenant that cannot be brought up is logged and tried again; it must not keep the others' gateway away.
+func start(ctx context.Context, log *slog.Logger, g *gateway.Gateway, cfg *configs.Config) (failed bool, err error) {
+	err = g.Apply(ctx, cfg)
+	var fatal *gateway.DefaultError
+	switch {
+	case err == nil:
+		return false, nil
+	case ctx.Err() != nil:
+		return true, ctx.Err()
+	case errors.As(err, &fatal):
+		return true, err
+	}
+	log.Error("not all of the declaration could be brought about; trying again", "error", err)
+	return true, nil
 }
