@@ -178,7 +178,8 @@ func TestAnEarlierDaemonsPeerIsNoOtherTenantsUntilItsConnectionIsGone(t *testing
 	m, _, _ := runManager(t, f)
 	<-m.Ready()
 	heir := iface("F", 21, func(i *Interface) { i.RemoteID = old.RemoteID })
-	if err := m.Set(t.Context(), "Litware", []Interface{heir}); err == nil || !strings.Contains(err.Error(), "Woodgrove/E") {
+	err := m.Set(t.Context(), "Litware", []Interface{heir})
+	if err == nil || !strings.Contains(err.Error(), "Woodgrove/E") {
 		t.Errorf("a peer's key opens two tenants' tunnels: %v", err)
 	}
 	if did := f.did(); len(did) != 0 {

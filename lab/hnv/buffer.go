@@ -14,8 +14,8 @@ import (
 const receiveBuffer = 8 << 20
 
 // GrowBuffer makes room for what a socket's reader has not come to read yet, past the system's limit (root only), so
-// that what is missing at the end went missing in the network and not on its way out of the kernel. A socket that cannot
-// have it is closed.
+// that what is missing at the end went missing in the network and not on its way out of the kernel. A socket that
+// cannot have it is closed.
 func GrowBuffer(conn interface {
 	syscall.Conn
 	io.Closer
