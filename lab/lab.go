@@ -22,16 +22,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"bulkhead/internal/netns"
 	"bulkhead/lab/hnv"
 )
-
-// A thread that entered a namespace is thrown away, but the main thread cannot be: it would stay there, and the
-// namespace with it, until the process ends. Locked to the main goroutine, it never gets into one.
-func init() { runtime.LockOSThread() }
 
 // Options of a lab; the zero value is good for tests.
 type Options struct {

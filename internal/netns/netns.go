@@ -136,11 +136,18 @@ func (n *Namespace) Start(cmd *exec.Cmd) error {
 }
 
 // onThread runs fn on a thread of its own that nothing else uses afterwards: it stays locked when its goroutine ends,
-// so the runtime discards it and there is no way back that could fail.
+// so the runtime discards it and there is no way back that could fail. The process's first thread is left out: the
+// runtime cannot discard it and would park it for ever in the namespace, which then outlives its removal, and
+// /proc/PID/ns/net would name it.
 func onThread(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- onThread(fn) // on another thread, as this one is locked until then
+			return
+		}
 		done <- fn()
 	}()
 	return <-done

@@ -1,9 +1,11 @@
 package netns_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"bulkhead/internal/netns"
@@ -93,5 +95,37 @@ func TestDoAndStartRunInsideAndLeaveTheCallerOutside(t *testing.T) {
 	}
 	if err := netns.Remove(filepath.Join(t.TempDir(), "absent")); err != nil {
 		t.Errorf("removing an absent pin: %v", err)
+	}
+}
+
+// The process's first thread cannot be discarded: were it moved, the namespace would live until the process ends.
+func TestTheFirstThreadIsNeverMoved(t *testing.T) {
+	testenv.Root(t)
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	in := func(thread string) string {
+		t.Helper()
+		name, err := os.Readlink("/proc/" + thread + "/ns/net")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	for range 100 {
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				if err := ns.Do(func() error { return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if here, first := in("thread-self"), in("self"); first != here {
+			t.Fatalf("the first thread is in %s, this one in %s", first, here)
+		}
 	}
 }

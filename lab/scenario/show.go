@@ -116,30 +116,41 @@ func showTunnels(ctx context.Context, w *World) ([]string, error) {
 	return seen, nil
 }
 
-func showNAT(ctx context.Context, w *World) ([]string, error) {
-	var rows []gateway.NATRow
-	seen, err := w.shown(ctx, "nat", &rows)
+func showNAT(ctx context.Context, w *World) (seen []string, err error) {
+	// Sessions end by themselves, also between the two readings: then both are taken again.
+	err = eventually(ctx, func() error {
+		var rows []gateway.NATRow
+		if seen, err = w.shown(ctx, "nat", &rows); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if row.Kind != "source" {
+				continue
+			}
+			if err := w.sameSessions(ctx, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return seen, err
+}
+
+// sameSessions compares what show says of an external address with the compartment's conntrack.
+func (w *World) sameSessions(ctx context.Context, row gateway.NATRow) error {
+	room, err := w.Compartment(row.Tenant)
 	if err != nil {
-		return seen, err
+		return err
 	}
-	for _, row := range rows {
-		if row.Kind != "source" {
-			continue
-		}
-		room, err := w.Compartment(row.Tenant)
-		if err != nil {
-			return seen, err
-		}
-		sessions, err := room.Run(ctx, "conntrack", "-L", "--src-nat")
-		room.NS.Close()
-		if err != nil {
-			return seen, err
-		}
-		if n := strings.Count(sessions, "dst="+row.External+" "); n != row.Sessions {
-			return seen, fmt.Errorf("%s: show says %d sessions, conntrack has %d:\n%s", row.Tenant, row.Sessions, n, sessions)
-		}
+	defer room.NS.Close()
+	sessions, err := room.Run(ctx, "conntrack", "-L", "--src-nat")
+	if err != nil {
+		return err
 	}
-	return seen, nil
+	if n := strings.Count(sessions, "dst="+row.External+" "); n != row.Sessions {
+		return fmt.Errorf("%s: show says %d sessions, conntrack has %d:\n%s", row.Tenant, row.Sessions, n, sessions)
+	}
+	return nil
 }
 
 func showRecords(ctx context.Context, w *World) ([]string, error) {
