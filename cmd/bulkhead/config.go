@@ -92,7 +92,7 @@ func printProblems(w io.Writer, problems configs.Problems) error {
 	for _, p := range problems {
 		fmt.Fprintln(w, p)
 	}
-	return fmt.Errorf("%d problems found; nothing was changed", len(problems))
+	return fmt.Errorf("refused; problems found: %d", len(problems))
 }
 
 func printPending(w io.Writer, pending []string) {

@@ -34,7 +34,15 @@ func rowsOf[T any]() any { return new([]T) }
 
 func showCommand(runDir *string) *cobra.Command {
 	var output string
-	show := &cobra.Command{Use: "show", Short: "Show the state as the kernel and charon have it"}
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show the state as the kernel and charon have it",
+		RunE: func(_ *cobra.Command, args []string) error {
+			asked := strings.Join(append([]string{"show"}, args...), " ")
+			return fmt.Errorf("%s: there is no such view; there are %s", asked, strings.Join(api.Views(), ", "))
+		},
+		Args: cobra.ArbitraryArgs,
+	}
 	show.PersistentFlags().StringVarP(&output, "output", "o", "table", "table or json")
 	for _, v := range views {
 		show.AddCommand(&cobra.Command{

@@ -41,3 +41,14 @@ func TestEveryViewOfTheDaemonHasAShowCommand(t *testing.T) {
 		t.Errorf("commands %v, daemon's views %v", names, api.Views())
 	}
 }
+
+func TestUnknownViewIsAnErrorThatNamesTheOthers(t *testing.T) {
+	for _, args := range [][]string{{"show"}, {"show", "tunels"}} {
+		root := rootCommand()
+		root.SetArgs(args)
+		err := root.Execute()
+		if err == nil || !strings.Contains(err.Error(), "tunnels") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
