@@ -145,12 +145,15 @@ func (w *World) during(ctx context.Context, tenant string, change func() error) 
 		return "", err
 	}
 	defer conn.Close()
-	before, err := w.snapshot(ctx, tenant)
-	if err != nil {
+	var before map[string]string
+	// The dialler is content with the SYN-ACK; the gateway says ESTABLISHED once the ACK has passed.
+	if err := eventually(ctx, func() (err error) {
+		if before, err = w.snapshot(ctx, tenant); err == nil && before["sessions"] == "" {
+			err = errors.New("the session that is held open has no conntrack entry")
+		}
+		return err
+	}); err != nil {
 		return "", err
-	}
-	if before["sessions"] == "" {
-		return "", errors.New("the session that is held open has no conntrack entry")
 	}
 	if err := change(); err != nil {
 		return "", err
