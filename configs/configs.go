@@ -10,6 +10,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -58,13 +59,33 @@ func Load(paths ...string) (*Config, error) {
 	}
 	sources := make([]source, len(files))
 	for i, file := range files {
-		text, err := os.ReadFile(file)
+		text, err := readSource(file)
 		if err != nil {
 			return nil, fmt.Errorf("load configuration: %w", err)
 		}
 		sources[i] = source{file: file, text: text}
 	}
 	return load(strings.Join(paths, ", "), sources)
+}
+
+// maxFile bounds a file of declarations, in bytes: some hundred thousand lookup records.
+const maxFile = 64 << 20
+
+// readSource reads a file, but not for ever.
+func readSource(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes; split it", name, maxFile)
+	}
+	return text, nil
 }
 
 // list resolves folders to their files and leaves out repetitions.
@@ -88,9 +109,16 @@ func list(paths []string) ([]string, error) {
 		}
 		for _, e := range entries {
 			ext := filepath.Ext(e.Name())
-			if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") && (ext == ".yaml" || ext == ".yml") {
-				files = append(files, filepath.Join(p, e.Name()))
+			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || (ext != ".yaml" && ext != ".yml") {
+				continue
 			}
+			file := filepath.Join(p, e.Name())
+			if info, err := os.Stat(file); err != nil {
+				return nil, err
+			} else if !info.Mode().IsRegular() {
+				return nil, fmt.Errorf("%s is not a regular file; want one", file) // a pipe would block the daemon
+			}
+			files = append(files, file)
 		}
 	}
 	return unique(files), nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"bulkhead/configs"
 )
@@ -134,5 +135,23 @@ func TestProblemsAreInTheOrderOfTheirPlaces(t *testing.T) {
 		if p.Line < 1 || p.Column < 1 || p.Path == "" || p.Message == "" {
 			t.Errorf("%+v lacks its place", p)
 		}
+	}
+}
+
+func TestLoadReadsNothingThatBlocksOrNeverEnds(t *testing.T) {
+	pipe, device := t.TempDir(), t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(pipe, "tenant.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/zero", filepath.Join(device, "tenant.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{pipe, device} {
+		if _, err := configs.Load(dir); err == nil || !strings.Contains(err.Error(), "tenant.yaml is not a regular file") {
+			t.Errorf("error %v, want that the file is not a regular one", err)
+		}
+	}
+	if _, err := configs.Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "/dev/zero is larger") {
+		t.Errorf("error %v, want one for the file that never ends", err)
 	}
 }
