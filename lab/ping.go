@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -53,12 +54,14 @@ func (n *Node) Ping(ctx context.Context, to netip.Addr) (Pong, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	p := &pinger{conn: conn, to: to, id: int(uint16(pingID.Add(1)))}
-	for ctx.Err() == nil {
+	// The deadline passes a moment before the context says so; without looking at it this would send a burst meanwhile.
+	deadline, _ := ctx.Deadline()
+	for ctx.Err() == nil && time.Now().Before(deadline) {
 		if pong, ok := p.try(ctx); ok {
 			return pong, nil
 		}
 	}
-	err = errors.Join(p.last, ctx.Err())
+	err = errors.Join(p.last, cmp.Or(ctx.Err(), context.DeadlineExceeded))
 	return Pong{}, fmt.Errorf("%s pings %v: no answer to %d requests: %w", n.Name, to, p.seq, err)
 }
 

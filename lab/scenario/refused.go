@@ -36,7 +36,7 @@ func (w *World) drops(ctx context.Context, tenant, where, reason string) (uint64
 		return 0, err
 	}
 	for _, r := range rows {
-		if r.Tenant == tenant && r.Where == where && (reason == "" || r.Reason == reason) {
+		if r.Tenant == tenant && r.Where == where && r.Reason == reason {
 			return r.Packets, nil
 		}
 	}
@@ -167,10 +167,17 @@ func wrongKey(ctx context.Context, w *World) (seen []string, err error) {
 		if err != nil {
 			return err
 		}
-		if row.LastError == "" || row.State == "connected" {
+		if row.State == "connected" || !strings.Contains(row.LastError, "wrong pre-shared key") {
 			return fmt.Errorf("%s is %s, last error %q", s.iface, row.State, row.LastError)
 		}
-		seen = []string{fmt.Sprintf("tunnels: %s %s, last error: %s", s.iface, row.State, row.LastError)}
+		log := lines(w.DaemonLog())
+		i := slices.IndexFunc(log, func(line string) bool {
+			return strings.Contains(line, "event=failed") && strings.Contains(line, row.LastError)
+		})
+		if i < 0 {
+			return fmt.Errorf("the log does not say %q", row.LastError)
+		}
+		seen = []string{fmt.Sprintf("tunnels: %s %s, last error: %s", s.iface, row.State, row.LastError), "log: " + log[i]}
 		return nil
 	})
 	return seen, err
@@ -178,7 +185,7 @@ func wrongKey(ctx context.Context, w *World) (seen []string, err error) {
 
 // noTunnel relies on the step before: Contoso's New York has the wrong key still, so nothing can dial.
 func noTunnel(ctx context.Context, w *World) ([]string, error) {
-	line, err := w.counted(ctx, "", "ipsec", "", 1, func() error {
+	line, err := w.counted(ctx, "", "ipsec", "out-no-states", 1, func() error {
 		return unseen(w.If2, inClear, func() error { return silence(ctx, w.VM("Contoso", "10.0.0.10"), "10.1.0.5") })
 	})
 	return []string{"10.0.0.10 > 10.1.0.5: no answer, and nothing in clear on If2; " + line}, err
