@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
-)
 
-// linkEventBuffer holds the kernel's link events until they are read, in bytes: setting up some hundred tenants makes
-// thousands.
-const linkEventBuffer = 4 << 20
+	"bulkhead/compartments"
+)
 
 // watchNICs brings the Default compartment to its plan again when a NIC that it names appears anew or comes up again, as
 // after a driver was loaded again, until ctx ends.
@@ -25,7 +20,7 @@ func (g *Gateway) watchNICs(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for ctx.Err() == nil {
-			if err := g.followLinks(ctx, changed); err != nil {
+			if err := g.followNICs(ctx, changed); err != nil {
 				g.log.Warn("link events were lost; NICs are looked at again", "reason", err)
 			}
 			select {
@@ -42,89 +37,22 @@ func (g *Gateway) watchNICs(ctx context.Context) error {
 	return group.Wait()
 }
 
-// nicState is what matters of a NIC: an interface that was made anew has another index, and one that was down has lost
-// its routes.
-type nicState struct {
-	index int
-	up    bool
-}
-
-// followLinks notes on changed that a NIC came back, until ctx or the subscription ends. It never waits for what is done
-// about it: events that nobody reads are lost.
-func (g *Gateway) followLinks(ctx context.Context, changed chan<- struct{}) error {
-	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
-	defer func() {
-		close(done)
-		for range updates { // the sender would wait for ever
-			continue
+// followNICs notes on changed that a NIC came back, until ctx or the subscription ends.
+func (g *Gateway) followNICs(ctx context.Context, changed chan<- struct{}) error {
+	return g.compartments.FollowNICs(ctx, g.isNIC, func(e compartments.NICEvent) {
+		switch {
+		case e.Name == "": // what happened before
+		case !e.Present:
+			g.log.Error("NIC is gone", "nic", e.Name)
+			return
+		default:
+			g.log.Info("NIC is there", "nic", e.Name, "up", e.Up)
 		}
-	}()
-	failed := make(chan error, 1)
-	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{
-		ReceiveBufferSize: linkEventBuffer, ReceiveBufferForceSize: true,
-		ErrorCallback: func(err error) {
-			select {
-			case failed <- err:
-			default:
-			}
-		},
-	})
-	if err != nil {
-		close(updates) // nobody else does
-		return err
-	}
-	notify := func() {
 		select {
 		case changed <- struct{}{}:
 		default: // it is noted already
 		}
-	}
-	notify() // what happened before
-	seen := map[string]nicState{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case update, ok := <-updates:
-			if !ok {
-				return errors.Join(errors.New("the kernel ended the subscription"), first(failed))
-			}
-			if g.noteNIC(seen, update) {
-				notify()
-			}
-		}
-	}
-}
-
-// first is an error that waits, or nil.
-func first(errs <-chan error) error {
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
-}
-
-// noteNIC takes up a link event and tells whether a NIC came back by it.
-func (g *Gateway) noteNIC(seen map[string]nicState, update netlink.LinkUpdate) bool {
-	name := update.Attrs().Name
-	if !g.isNIC(name) {
-		return false
-	}
-	before, known := seen[name]
-	if update.Header.Type == unix.RTM_DELLINK {
-		delete(seen, name)
-		g.log.Error("NIC is gone", "nic", name)
-		return false
-	}
-	now := nicState{index: update.Attrs().Index, up: update.Attrs().Flags&net.FlagUp != 0}
-	seen[name] = now
-	if known && before.index == now.index && (before.up || !now.up) {
-		return false
-	}
-	g.log.Info("NIC is there", "nic", name, "up", now.up)
-	return true
+	})
 }
 
 // isNIC tells whether the plan in force names the NIC.

@@ -122,9 +122,6 @@ func (l *Lab) Node(name string) *Node {
 // Gateway is the node in which the daemon runs, with the links backend0 and If2.
 func (l *Lab) Gateway() *Node { return l.Node("GW-VM") }
 
-// GatewayNS is the gateway's namespace.
-func (l *Lab) GatewayNS() *netns.Namespace { return l.Gateway().NS }
-
 // Web is the web server's machine on the Internet, 65.10.10.100.
 func (l *Lab) Web() *Node { return l.Node("web") }
 

@@ -17,9 +17,6 @@ const (
 	mssOffset      = 2
 )
 
-// Accept ends this chain's hook for the packet; later hooks and priorities still see it.
-func Accept() []expr.Any { return verdict(expr.VerdictAccept, "") }
-
 // Drop drops the packet in silence.
 func Drop() []expr.Any { return verdict(expr.VerdictDrop, "") }
 

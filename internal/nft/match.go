@@ -112,14 +112,6 @@ func (f Family) inSet(load expr.Any, set string, invert bool) []expr.Any {
 	return append(f.Is(), load, &expr.Lookup{SourceRegister: reg1, SetName: set, Invert: invert})
 }
 
-// Protocol matches packets of the transport protocol (unix.IPPROTO_TCP and so on).
-func Protocol(number byte) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{number}},
-	}
-}
-
 // ProtocolIn matches packets of a transport protocol in the set.
 func ProtocolIn(set string) []expr.Any {
 	return []expr.Any{
