@@ -81,13 +81,25 @@ type Default struct {
 	Routes []Route
 }
 
-// NIC is a network interface of the Default compartment. It must be there; the gateway never makes or removes one.
+// NIC is a network interface of the Default compartment. It must be there; the gateway never makes or removes one, but
+// only devices for VLANs on it.
 type NIC struct {
 	// Name of the interface.
 	Name string
 	// MTU in octets; left as it is where 0.
 	MTU int
 	// Addresses that the gateway needs on it. Those that others put there are left alone.
+	Addresses []netip.Prefix
+	// VLANs of the NIC that the gateway has addresses in.
+	VLANs []VLAN
+}
+
+// VLAN is a tagged network (802.1Q) on a NIC. Its device is made, and removed when it is declared no longer; one that
+// somebody else made is used and left alone.
+type VLAN struct {
+	// ID in the tag, 1 to 4094.
+	ID uint16
+	// Addresses that the gateway needs on the device, whose name is [VLANName] and whose MTU is the NIC's.
 	Addresses []netip.Prefix
 }
 

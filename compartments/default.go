@@ -55,24 +55,51 @@ func (m *Manager) SetDefault(ctx context.Context, want Default) error {
 		return errors.Join(s.errs...)
 	}
 	s.try(setSysctls(m.def, defaultSysctls()))
-	var nics []Link
-	for i, n := range want.NICs {
-		s.try(configureNIC(m.def, h, links[i], n))
-		nics = append(nics, Link{Name: n.Name, Addresses: n.Addresses})
-	}
-	s.addresses(nics)
-	for _, n := range nics {
-		s.try(bringUp(h, n.Name))
-	}
+	nics := s.nics(want.NICs, links)
 	stale := s.routes(want.Routes)
 	s.removeRoutes(stale)
-	s.try(removeMarkedAddresses(ctx, m.def, h, want.NICs))
+	s.try(removeMarkedAddresses(ctx, m.def, h, nics))
+	s.try(m.removeVLANs(ctx, h, nics))
 	s.try(m.sweep(ctx, h))
 	return errors.Join(s.errs...)
 }
 
+// nics brings the NICs, and then the VLANs on them, to what is declared: a VLAN's device can be neither larger than its
+// NIC nor up without it. It returns them all.
+func (s *setting) nics(want []NIC, links []netlink.Link) []NIC {
+	all := slices.Clone(want)
+	var vlans []netlink.Link
+	s.bring(want, links)
+	for i, n := range want {
+		for _, v := range n.VLANs {
+			all = append(all, n.vlanNIC(v))
+			link, err := s.m.ensureVLAN(s.h, links[i], v)
+			s.try(err)
+			vlans = append(vlans, link)
+		}
+	}
+	s.bring(all[len(want):], vlans)
+	return all
+}
+
+// bring gives NICs their settings and addresses and brings them up. One that could not be made is nil, and has been
+// reported.
+func (s *setting) bring(want []NIC, links []netlink.Link) {
+	var named []Link
+	for i, n := range want {
+		if links[i] != nil {
+			s.try(configureNIC(s.ns, s.h, links[i], n))
+			named = append(named, Link{Name: n.Name, Addresses: n.Addresses})
+		}
+	}
+	s.addresses(named)
+	for _, n := range named {
+		s.try(bringUp(s.h, n.Name))
+	}
+}
+
 func configureNIC(ns *netns.Namespace, h *netlink.Handle, link netlink.Link, want NIC) error {
-	errs := []error{setSysctls(ns, nicSysctls(want.Name))}
+	errs := []error{setSysctls(ns, nicSysctls(want))}
 	if want.MTU != 0 && link.Attrs().MTU != want.MTU {
 		if err := h.LinkSetMTU(link, want.MTU); err != nil {
 			errs = append(errs, fmt.Errorf("NIC %s: set MTU %d: %w", want.Name, want.MTU, err))
@@ -125,7 +152,7 @@ func (m *Manager) sweep(ctx context.Context, def *netlink.Handle) error {
 	return removeEachLocked(ctx, def, func(l netlink.Link) bool {
 		name := l.Attrs().Name
 		switch l.Type() {
-		case string(XFRM):
+		case string(XFRM), vlanType:
 			return isTemporary(name)
 		case string(Veth):
 			return doorEnd.MatchString(name) && !standing[l.Attrs().NetNsID]

@@ -15,7 +15,7 @@ import (
 	"bulkhead/internal/netns"
 )
 
-// temporary begins the names that xfrm links have in the Default compartment until they are moved.
+// temporary begins the names that links have in the Default compartment until they are moved or marked.
 const temporary = "bht"
 
 // ensureLink makes the link, or adopts one that stands and is the right one, and gives it its properties. It comes up

@@ -3,8 +3,10 @@ package compartments
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"bulkhead/internal/netns"
@@ -85,10 +87,11 @@ func defaultSysctls() []sysctl {
 }
 
 // nicSysctls are the settings of a NIC that the gateway uses: no redirects either way, answers to ARP only for
-// addresses that are on it, and addresses that survive each other.
-func nicSysctls(name string) []sysctl {
-	v4, v6 := "ipv4/conf/"+name+"/", "ipv6/conf/"+name+"/"
-	return []sysctl{
+// addresses that are on it, and addresses that survive each other. One with declared IPv6 addresses takes no others,
+// and no routes, from whoever advertises them there.
+func nicSysctls(n NIC) []sysctl {
+	v4, v6 := "ipv4/conf/"+n.Name+"/", "ipv6/conf/"+n.Name+"/"
+	settings := []sysctl{
 		{v4 + "accept_redirects", "0"},
 		{v4 + "send_redirects", "0"},
 		{v4 + "accept_source_route", "0"},
@@ -97,6 +100,11 @@ func nicSysctls(name string) []sysctl {
 		{v4 + "promote_secondaries", "1"},
 		{v6 + "accept_redirects", "0"},
 	}
+	if slices.ContainsFunc(n.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
+		settings = append(settings,
+			sysctl{v6 + "disable_ipv6", "0"}, sysctl{v6 + "accept_ra", "0"}, sysctl{v6 + "autoconf", "0"})
+	}
+	return settings
 }
 
 // setSysctls writes the settings of a namespace that differ. /proc/sys/net shows the namespace of the thread that
