@@ -83,7 +83,7 @@ func serve(t *testing.T) *control {
 		path := write(t, gatewayYAML)
 		cfg, err := configs.Load(path)
 		must(t, err)
-		must(t, errors.Join(g.Apply(context.Background(), cfg), g.Close()))
+		must(t, errors.Join(g.Apply(context.Background(), path, func() (*configs.Config, error) { return cfg, nil }), g.Close()))
 		doors, err := dataplane.Open(filepath.Join(c.runDir, "bpf"))
 		must(t, err)
 		must(t, doors.Destroy())

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"bulkhead/configs"
@@ -28,8 +27,6 @@ type Server struct {
 	log     *slog.Logger
 	started <-chan struct{}
 	life    context.Context // the daemon's; a change that was begun goes on without its asker, but not without the daemon
-
-	taking sync.Mutex // held from reading a folder to its being in force, so that the last asker's is what stays
 }
 
 // NewServer returns a server for the gateway. home is the folder that the daemon takes up when it starts; until started
@@ -114,28 +111,33 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, answer)
 }
 
-// take loads a folder and brings it about. A change that was begun is finished even if the asker goes away.
+// take reads a folder and brings it about. A change that was begun is finished even if the asker goes away.
 func (s *Server) take(dir string) ApplyAnswer {
-	s.taking.Lock()
-	defer s.taking.Unlock()
-	cfg, err := configs.Load(dir)
+	var answer ApplyAnswer
+	var unread error
+	err := s.gateway.Apply(s.life, dir, func() (*configs.Config, error) {
+		cfg, err := configs.Load(dir)
+		if err != nil {
+			unread = err
+			return nil, err
+		}
+		answer.Tenants, answer.Pending = len(cfg.Tenants), cfg.Pending()
+		return cfg, nil
+	})
 	var problems configs.Problems
-	switch {
-	case errors.As(err, &problems):
-		return ApplyAnswer{Problems: problems}
-	case err != nil:
-		return ApplyAnswer{Refused: err.Error()}
-	}
-	answer := ApplyAnswer{Tenants: len(cfg.Tenants), Pending: cfg.Pending()}
-	if dir != s.home {
-		answer.Notes = append(answer.Notes, fmt.Sprintf("the daemon was started on %s and takes that up again when it restarts", s.home))
-	}
 	var unable *gateway.DefaultError
-	switch err := s.gateway.Apply(s.life, cfg); {
+	switch {
+	case errors.As(unread, &problems):
+		return ApplyAnswer{Problems: problems}
+	case unread != nil:
+		return ApplyAnswer{Refused: unread.Error()}
 	case errors.As(err, &unable):
 		answer.Refused = err.Error()
 	case err != nil:
 		answer.Error = err.Error()
+	}
+	if dir != s.home {
+		answer.Notes = append(answer.Notes, fmt.Sprintf("the daemon was started on %s and takes that up again when it restarts", s.home))
 	}
 	return answer
 }

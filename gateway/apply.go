@@ -19,11 +19,13 @@ const maxAtOnce = 16
 // errClosed says that the daemon ends.
 var errClosed = errors.New("the daemon is stopping")
 
-// Apply takes up a declaration as the whole desired state: what it does not declare goes. Each tenant is changed on
-// its own; a tenant that cannot be brought to its state is named in the error and tried again, and holds up no other.
-// When the machine lacks what the declaration builds on (a NIC, say), nothing is changed, and the error is a
-// [DefaultError].
-func (g *Gateway) Apply(ctx context.Context, cfg *configs.Config) error {
+// Apply takes up a folder's declaration as the whole desired state: what it does not declare goes. read reads it, while
+// no change can be made: a change is in what was read, or refers to it. Changes are written to the folder from then on.
+//
+// Each tenant is changed on its own; a tenant that cannot be brought to its state is named in the error and tried again,
+// and holds up no other. When the folder cannot be read, nothing is changed, and the error is read's. When the machine
+// lacks what the declaration builds on (a NIC, say), nothing is changed either, and the error is a [DefaultError].
+func (g *Gateway) Apply(ctx context.Context, folder string, read func() (*configs.Config, error)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(g.ctx, func() { cancel(errClosed) })()
@@ -32,23 +34,44 @@ func (g *Gateway) Apply(ctx context.Context, cfg *configs.Config) error {
 	if g.ctx.Err() != nil {
 		return errClosed
 	}
-	ids, err := g.compartments.IfIDs()
+	before, plan, err := g.take(ctx, folder, read)
 	if err != nil {
 		return err
 	}
+	return g.applyPlan(ctx, before, plan)
+}
+
+// take reads a declaration and puts it in force, as far as the Default compartment goes. It returns the plan that was in
+// force before and the one that is now. g.applying must be held.
+func (g *Gateway) take(ctx context.Context, folder string, read func() (*configs.Config, error)) (before, plan *Plan, err error) {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	cfg, err := read()
+	if err != nil {
+		return nil, nil, err
+	}
+	ids, err := g.compartments.IfIDs()
+	if err != nil {
+		return nil, nil, err
+	}
 	names, interfaces := siteInterfaces(cfg)
-	plan := translate(cfg, allocate(names, interfaces, ids))
-	if err := g.applyDefault(ctx, &plan); err != nil {
-		return &DefaultError{err}
+	next := translate(cfg, allocate(names, interfaces, ids))
+	plan = &next
+	plan.folder, plan.pending = folder, cfg.Pending()
+	if err := g.applyDefault(ctx, plan); err != nil {
+		return nil, nil, &DefaultError{err}
 	}
 	g.mu.Lock()
-	before := g.plan
-	g.config, g.plan = cfg, &plan
-	g.mu.Unlock()
+	defer g.mu.Unlock()
+	before, g.plan = g.plan, plan
+	return before, plan, nil
+}
 
+// applyPlan brings all tenants to the plan, which has come in force in place of before. g.applying must be held.
+func (g *Gateway) applyPlan(ctx context.Context, before, plan *Plan) error {
 	// What goes frees names, VSIDs and addresses that others may take.
-	gone, err := g.undeclared(ctx, &plan)
-	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, &plan)}
+	gone, err := g.undeclared(ctx, plan)
+	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, plan)}
 	return errors.Join(append(errs, g.applyTenants(ctx, plan.names(), plan.tenant))...)
 }
 

@@ -41,7 +41,7 @@ func TestRestartedDaemonAdoptsWhatStandsAndWritesNothing(t *testing.T) {
 		if len(rows) != 2 || rows[0].State != "adopted" {
 			t.Errorf("before the declaration is taken up: %+v", rows)
 		}
-		must(t, again.Apply(t.Context(), cfg))
+		must(t, again.take(t.Context(), cfg))
 		again.wantApplied(t, contoso, woodgrove)
 		again.stop()
 	}, m.def, c, w)
@@ -147,7 +147,7 @@ func TestFailingTenantIsShownTriedAgainAndHoldsUpNoOther(t *testing.T) {
 	attrs.Name = "bhi6002"
 	must(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}))
 	t.Cleanup(func() { m.removeLink(t, "bhi6002") })
-	err := d.Apply(t.Context(), declare(t, contoso, woodgrove))
+	err := d.take(t.Context(), declare(t, contoso, woodgrove))
 	if err == nil || !strings.Contains(err.Error(), "tenant Woodgrove: ") || !strings.Contains(err.Error(), "bhi6002") ||
 		strings.Contains(err.Error(), "Contoso") {
 		t.Fatalf("error %v, want one that names Woodgrove and the link in its way", err)
@@ -174,7 +174,7 @@ func TestDeclarationThatTheMachineCannotCarryChangesNothing(t *testing.T) {
 	elsewhere := strings.Replace(gatewayYAML, "interface: backend0", "interface: backend7", 1)
 	cfg := declareOn(t, elsewhere, woodgrove)
 	watch.Quiet(t, func() {
-		err := d.Apply(t.Context(), cfg)
+		err := d.take(t.Context(), cfg)
 		var unable *DefaultError
 		if !errors.As(err, &unable) || !strings.Contains(err.Error(), "backend7") {
 			t.Errorf("error %v, want a DefaultError that names the NIC", err)
@@ -220,7 +220,7 @@ func TestShowGoesOnWhileDeclarationsAreApplied(t *testing.T) {
 	for _, cfg := range []*configs.Config{full, part} {
 		appliers.Go(func() {
 			for range 3 {
-				if err := d.Apply(t.Context(), cfg); err != nil {
+				if err := d.take(t.Context(), cfg); err != nil {
 					t.Error(err)
 				}
 			}
@@ -248,7 +248,7 @@ func TestShowGoesOnWhileDeclarationsAreApplied(t *testing.T) {
 			}
 		}
 	}
-	must(t, d.Apply(t.Context(), full))
+	must(t, d.take(t.Context(), full))
 	d.wantApplied(t, contoso, woodgrove)
 }
 
@@ -257,7 +257,7 @@ func TestApplyAfterCloseIsRefused(t *testing.T) {
 	d := m.open(t)
 	cfg := declare(t, contoso)
 	d.stop()
-	if err := d.Apply(t.Context(), cfg); !errors.Is(err, errClosed) {
+	if err := d.take(t.Context(), cfg); !errors.Is(err, errClosed) {
 		t.Errorf("error %v, want that the daemon is stopping", err)
 	}
 }

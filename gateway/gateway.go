@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/compartments"
-	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/vpn"
 )
@@ -41,11 +40,11 @@ type Gateway struct {
 	events       chan vpn.Event
 
 	applying sync.Mutex    // held while a declaration is applied
+	changing sync.RWMutex  // held for reading while something declared changes, for writing while a declaration is read
 	slots    chan struct{} // taken while a tenant's state is applied or removed
 
 	mu     sync.Mutex
-	config *configs.Config  // guarded by mu: what Apply took up last
-	plan   *Plan            // guarded by mu: its translation
+	plan   *Plan            // guarded by mu: what is in force
 	loops  map[string]*loop // guarded by mu: by tenant
 	ctx    context.Context  // the life of the loops
 	cancel context.CancelFunc

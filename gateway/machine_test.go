@@ -46,7 +46,7 @@ func newMachine(t *testing.T) *machine {
 	t.Cleanup(func() {
 		// What a gateway leaves is meant to outlive it: nothing of it may meet the next test.
 		d := m.open(t)
-		must(t, d.Apply(context.Background(), declare(t)))
+		must(t, d.take(context.Background(), declare(t)))
 		d.stop()
 		doors, err := dataplane.Open(filepath.Join(m.runDir, "bpf"))
 		must(t, err)
@@ -229,9 +229,14 @@ func (d *daemon) wantApplied(t *testing.T, tenants ...tenant) {
 	}
 }
 
+// take makes the daemon take up a declaration.
+func (d *daemon) take(ctx context.Context, cfg *configs.Config) error {
+	return d.Apply(ctx, "", func() (*configs.Config, error) { return cfg, nil })
+}
+
 func (d *daemon) apply(t *testing.T, tenants ...tenant) {
 	t.Helper()
-	must(t, d.Apply(t.Context(), declare(t, tenants...)))
+	must(t, d.take(t.Context(), declare(t, tenants...)))
 }
 
 func must(t *testing.T, err error) {

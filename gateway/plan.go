@@ -17,6 +17,9 @@ type Plan struct {
 	Doors dataplane.Gateway
 	// Tenants by name.
 	Tenants []*TenantPlan
+
+	folder  string   // that the declaration was read from
+	pending []string // what is declared and not carried out yet
 }
 
 // TenantPlan is what one tenant comes to.

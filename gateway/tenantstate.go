@@ -22,22 +22,18 @@ func (g *Gateway) Compartments(ctx context.Context) ([]CompartmentRow, error) {
 		rows[name] = &CompartmentRow{Tenant: name}
 	}
 	g.mu.Lock()
-	plan, cfg, loops := g.plan, g.config, maps.Clone(g.loops)
+	plan, loops := g.plan, maps.Clone(g.loops)
 	g.mu.Unlock()
-	var declared []*TenantPlan
 	if plan != nil {
-		declared = plan.Tenants
-	}
-	for _, t := range declared {
-		rows[t.Name] = &CompartmentRow{Tenant: t.Name, RoutingDomain: t.Doors.RoutingDomain.String(), VSIDs: t.VSIDs}
+		for _, t := range plan.Tenants {
+			rows[t.Name] = &CompartmentRow{Tenant: t.Name, RoutingDomain: t.Doors.RoutingDomain.String(), VSIDs: t.VSIDs}
+		}
+		describePending(rows, plan.pending)
 	}
 	for name := range loops {
 		if rows[name] == nil {
 			rows[name] = &CompartmentRow{Tenant: name}
 		}
-	}
-	if cfg != nil {
-		describePending(rows, cfg.Pending())
 	}
 	for name, row := range rows {
 		row.State, row.Error = tenantState(plan, name, loops[name])

@@ -69,7 +69,7 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 	group.Go(func() error { return g.Run(ctx) })
 	group.Go(func() error { return api.NewServer(g, dir, log, started).Serve(ctx, listener) })
 	group.Go(func() error {
-		failed, err := start(ctx, log, g, cfg)
+		failed, err := start(ctx, log, g, dir, cfg)
 		if err != nil {
 			return err
 		}
@@ -96,8 +96,8 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 
 // start takes up the folder that the daemon was started on. failed tells that not all of it could be brought about: a
 // tenant that cannot be brought up is logged and tried again; it must not keep the others' gateway away.
-func start(ctx context.Context, log *slog.Logger, g *gateway.Gateway, cfg *configs.Config) (failed bool, err error) {
-	err = g.Apply(ctx, cfg)
+func start(ctx context.Context, log *slog.Logger, g *gateway.Gateway, dir string, cfg *configs.Config) (failed bool, err error) {
+	err = g.Apply(ctx, dir, func() (*configs.Config, error) { return cfg, nil })
 	var fatal *gateway.DefaultError
 	switch {
 	case err == nil:
