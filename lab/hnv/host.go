@@ -1,11 +1,8 @@
 package hnv
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,45 +10,54 @@ import (
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"bulkhead/internal/netns"
 	"bulkhead/lab/ipflow"
 )
-
-// Port is a VM's connection to its host.
-type Port struct {
-	VSID uint32
-	MAC  net.HardwareAddr
-	// Device carries one Ethernet frame per Read and Write, as a TAP does. The host closes it.
-	Device io.ReadWriteCloser
-}
 
 // Config is a host: where it is, what the controller told it and which VMs it runs.
 type Config struct {
 	Name      string           // for errors only
 	Namespace *netns.Namespace // where Interface is; the kernel in there has no address on it
 	Interface string           // on the provider network
-	PA        netip.Addr       // the host's provider address, IPv4
+	PA        netip.Addr       // the host's provider address, IPv4 or IPv6
 	Policy    Policy
 	Ports     []Port
 }
 
 // Host is a running host. Its methods may be called from everywhere.
 type Host struct {
-	config     Config
+	config     Config // but for Policy and Ports, which change
 	mac        net.HardwareAddr
 	conn       *packet.Conn
 	recorder   *recorder
 	neighbours neighbours
 	done       sync.WaitGroup
+	controls   *rate.Limiter // of the control messages that it sends
+
+	mu     sync.Mutex
+	policy Policy
+	vms    []*vm
+	askers map[asker]netip.Addr // provider addresses of who asked VMs of this host
+}
+
+// asker is who asked by ARP or ND: a MAC in a virtual subnet.
+type asker struct {
+	vsid uint32
+	mac  [6]byte
 }
 
 // Start runs a host until Close.
 func Start(config Config) (*Host, error) {
-	h := &Host{config: config, recorder: newRecorder()}
+	h := &Host{
+		config: config, policy: config.Policy.clone(), recorder: newRecorder(), askers: map[asker]netip.Addr{},
+		controls: rate.NewLimiter(controlsPerSecond, controlsPerSecond),
+	}
+	h.neighbours = neighbours{host: h, known: map[netip.Addr]*neighbour{}}
 	for _, port := range config.Ports {
-		if _, ok := config.Policy.subnet(port.VSID); !ok {
-			return nil, fmt.Errorf("start host %s: no virtual subnet has VSID %d", config.Name, port.VSID)
+		if err := h.knows(port.VSID); err != nil {
+			return nil, fmt.Errorf("start: %w", err)
 		}
 	}
 	err := config.Namespace.Do(func() error {
@@ -69,19 +75,25 @@ func Start(config Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start host %s on %s: %w", config.Name, config.Interface, err)
 	}
-	h.neighbours = neighbours{host: h, known: map[netip.Addr]*neighbour{}}
 	h.done.Go(h.readWire)
 	for _, port := range config.Ports {
-		h.done.Go(func() { h.readVM(port) })
+		err = errors.Join(err, h.Attach(port))
 	}
-	return h, nil
+	return h, err
 }
 
-// Close stops the host and closes its ports' devices.
+// controlsPerSecond bounds the control messages that a host sends.
+const controlsPerSecond = 20
+
+// Close stops the host and closes the devices of its VMs.
 func (h *Host) Close() error {
 	errs := []error{h.conn.Close()}
-	for _, port := range h.config.Ports {
-		errs = append(errs, port.Device.Close())
+	h.mu.Lock()
+	vms := h.vms
+	h.mu.Unlock()
+	for _, v := range vms {
+		errs = append(errs, v.Device.Close())
+		<-v.done
 	}
 	h.done.Wait()
 	return errors.Join(errs...)
@@ -90,15 +102,36 @@ func (h *Host) Close() error {
 // PA is the host's provider address.
 func (h *Host) PA() netip.Addr { return h.config.PA }
 
+// SetPolicy tells the host what the controller says now; what was learned before is forgotten.
+func (h *Host) SetPolicy(p Policy) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.policy = p.clone()
+}
+
+// Policy is what the host goes by now, with what it learned.
+func (h *Host) Policy() Policy {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.policy.clone()
+}
+
+// learn takes note of what an ARP or ND message from a provider address tells. Must hold mu.
+func (h *Host) learn(in Subnet, m message, pa netip.Addr) {
+	if r, ok := h.policy.learn(in, m, pa); ok {
+		h.recorder.event(Event{Learned, r, pa})
+	}
+}
+
 // Packet is a correct NVGRE packet from this host; tests change what is to be wrong and give it to Send.
 func (h *Host) Packet(to netip.Addr, vsid uint32, inner []byte) Packet {
 	return Packet{
-		SourceMAC: h.mac, Source: h.config.PA, Destination: to,
+		SourceMAC: h.mac, Source: h.config.PA, Destination: to, TOS: tos(inner),
 		Flags: Flags, Protocol: Protocol, VSID: vsid, FlowID: flowID(inner), Inner: inner,
 	}
 }
 
-// Send sends a packet as it is; without DestinationMAC, to the MAC that ARP finds for its Destination.
+// Send sends a packet as it is; without DestinationMAC, to the MAC that ARP or ND finds for its Destination.
 func (h *Host) Send(p Packet) error {
 	if p.DestinationMAC != nil {
 		return h.write(p)
@@ -126,120 +159,17 @@ func (h *Host) writeFrame(frame []byte, to net.HardwareAddr) error {
 func (h *Host) observe(p Packet, sent bool, dropped Drop) {
 	h.recorder.observe(Observation{
 		Time: time.Now(), Sent: sent, Source: p.Source, Destination: p.Destination, VSID: p.VSID, FlowID: p.FlowID,
-		Inner: describe(p.Inner), Dropped: dropped,
+		TOS: p.TOS, Inner: describe(p.Inner), Dropped: dropped,
 	})
 }
 
-// readWire takes frames from the provider network until the socket is closed.
-func (h *Host) readWire() {
-	buffer := make([]byte, 1<<16)
-	for {
-		n, _, err := h.conn.ReadFrom(buffer)
-		// A closed packet socket says EBADF.
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EBADF) {
-			return
-		}
-		// Another error, such as the link going down, concerns one read only.
-		if err != nil || n < etherLen {
-			continue
-		}
-		frame := buffer[:n]
-		forUs := bytes.Equal(frame[:6], h.mac)
-		switch binary.BigEndian.Uint16(frame[12:]) {
-		case etherARP:
-			if forUs || bytes.Equal(frame[:6], broadcast) {
-				h.neighbours.receive(frame)
-			}
-		case etherIPv4:
-			if forUs {
-				h.receive(frame)
-			}
-		}
-	}
-}
-
-// receive handles an IPv4 frame from the wire: NVGRE to our provider address goes to the VM that it is for.
-func (h *Host) receive(frame []byte) {
-	ip := frame[etherLen:]
-	if len(ip) < 20 || ip[9] != protoGRE || netip.AddrFrom4([4]byte(ip[16:20])) != h.config.PA {
-		return
-	}
-	p, err := Parse(frame)
-	if err == nil {
-		err = h.deliver(p)
-	}
+// count counts an error that is a Drop and returns it.
+func (h *Host) count(err error) Drop {
 	var dropped Drop
 	if errors.As(err, &dropped) {
 		h.recorder.drop(dropped)
 	}
-	h.observe(p, false, dropped)
-}
-
-// deliver gives a packet's inner frame to the VM named by VSID and MAC, if the sender may speak for the routing domain.
-func (h *Host) deliver(p Packet) error {
-	var port *Port
-	known := false
-	for i, candidate := range h.config.Ports {
-		if candidate.VSID != p.VSID {
-			continue
-		}
-		known = true
-		if bytes.Equal(candidate.MAC, p.Inner[:6]) {
-			port = &h.config.Ports[i]
-		}
-	}
-	subnet, _ := h.config.Policy.subnet(p.VSID)
-	switch {
-	case !known:
-		return DropUnknownVSID
-	case !h.config.Policy.names(subnet.RoutingDomain, p.Source):
-		return DropUnknownSource
-	case port == nil:
-		return DropNoVM
-	}
-	return h.toVM(port, p.Inner)
-}
-
-func (h *Host) toVM(port *Port, frame []byte) error {
-	if _, err := port.Device.Write(frame); err != nil {
-		return DropSend
-	}
-	return nil
-}
-
-// readVM takes frames from a VM until its device is closed.
-func (h *Host) readVM(port Port) {
-	subnet, _ := h.config.Policy.subnet(port.VSID)
-	buffer := make([]byte, 1<<16)
-	for {
-		n, err := port.Device.Read(buffer)
-		if err != nil {
-			return
-		}
-		err = h.fromVM(port, subnet, bytes.Clone(buffer[:n]))
-		var dropped Drop
-		if errors.As(err, &dropped) {
-			h.recorder.drop(dropped)
-		}
-	}
-}
-
-func (h *Host) fromVM(port Port, subnet Subnet, frame []byte) error {
-	v, err := h.config.Policy.egress(subnet, frame)
-	switch {
-	case err != nil:
-		return err
-	case v.answer != nil:
-		return h.toVM(&port, v.answer)
-	case v.to.PA != h.config.PA:
-		return h.Send(h.Packet(v.to.PA, v.to.VSID, v.frame))
-	}
-	for i, local := range h.config.Ports {
-		if local.VSID == v.to.VSID && bytes.Equal(local.MAC, v.to.MAC) {
-			return h.toVM(&h.config.Ports[i], v.frame)
-		}
-	}
-	return DropNoVM
+	return dropped
 }
 
 // flowID hashes the inner flow into 8 bits (RFC 7637 section 3.2); 0 is for what has no flow.

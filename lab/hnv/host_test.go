@@ -80,37 +80,62 @@ var policy = hnv.Policy{
 	},
 }
 
-// twoHosts are hosts on one wire: a runs a VM of red in 5001, b one in 5003 and one of blue in 5002.
-func twoHosts(t *testing.T) (a, b *hnv.Host, vmA, vmB, blue *cable) {
+// wire connects hosts by a switch. Each is closed with the test.
+func wire(t *testing.T, configs ...hnv.Config) []*hnv.Host {
 	t.Helper()
-	nsA, nsB := testenv.Namespace(t), testenv.Namespace(t)
-	handle, err := nsA.Netlink()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer handle.Close()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "nic"
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "nic", PeerNamespace: netlink.NsFd(nsB.Fd())}
-	if err := handle.LinkAdd(veth); err != nil {
-		t.Fatal(err)
-	}
-	for _, ns := range []*netns.Namespace{nsA, nsB} {
+	middle := testenv.Namespace(t)
+	add := func(ns *netns.Namespace, link netlink.Link) {
+		t.Helper()
 		handle, err := ns.Netlink()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer handle.Close()
-		link, err := handle.LinkByName("nic")
+		if err := handle.LinkAdd(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up := func(ns *netns.Namespace, name, master string) {
+		t.Helper()
+		handle, err := ns.Netlink()
 		if err != nil {
 			t.Fatal(err)
+		}
+		defer handle.Close()
+		link, err := handle.LinkByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if master != "" {
+			bridge, err := handle.LinkByName(master)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := handle.LinkSetMaster(link, bridge); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := handle.LinkSetUp(link); err != nil {
 			t.Fatal(err)
 		}
 	}
-	start := func(name string, ns *netns.Namespace, pa netip.Addr, ports ...hnv.Port) *hnv.Host {
-		h, err := hnv.Start(hnv.Config{Name: name, Namespace: ns, Interface: "nic", PA: pa, Policy: policy, Ports: ports})
+	named := func(name string) netlink.LinkAttrs {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = name
+		return attrs
+	}
+	snooping := false // a switch that floods multicast needs no querier
+	add(middle, &netlink.Bridge{LinkAttrs: named("switch"), MulticastSnooping: &snooping})
+	up(middle, "switch", "")
+	var hosts []*hnv.Host
+	for _, c := range configs {
+		c.Namespace, c.Interface = testenv.Namespace(t), "nic"
+		add(middle, &netlink.Veth{
+			LinkAttrs: named(c.Name), PeerName: "nic", PeerNamespace: netlink.NsFd(c.Namespace.Fd()),
+		})
+		up(middle, c.Name, "switch")
+		up(c.Namespace, "nic", "")
+		h, err := hnv.Start(c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,12 +144,32 @@ func twoHosts(t *testing.T) (a, b *hnv.Host, vmA, vmB, blue *cable) {
 				t.Error(err)
 			}
 		})
-		return h
+		hosts = append(hosts, h)
 	}
+	// A port forwards once the kernel has noticed that it is up.
+	handle, err := middle.Netlink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	for _, c := range configs {
+		testenv.Eventually(t, c.Name+" is connected", func() bool {
+			link, err := handle.LinkByName(c.Name)
+			return err == nil && link.Attrs().OperState == netlink.OperUp
+		})
+	}
+	return hosts
+}
+
+// twoHosts are hosts on one wire: a runs a VM of red in 5001, b one in 5003 and one of blue in 5002.
+func twoHosts(t *testing.T) (a, b *hnv.Host, vmA, vmB, blue *cable) {
+	t.Helper()
 	vmA, vmB, blue = newCable(), newCable(), newCable()
-	a = start("a", nsA, paA, hnv.Port{VSID: 5001, MAC: macA, Device: vmA})
-	b = start("b", nsB, paB, hnv.Port{VSID: 5003, MAC: macB, Device: vmB}, hnv.Port{VSID: 5002, MAC: macB, Device: blue})
-	return a, b, vmA, vmB, blue
+	hosts := wire(t,
+		hnv.Config{Name: "a", PA: paA, Policy: policy, Ports: []hnv.Port{{VSID: 5001, MAC: macA, Device: vmA}}},
+		hnv.Config{Name: "b", PA: paB, Policy: policy, Ports: []hnv.Port{
+			{VSID: 5003, MAC: macB, Device: vmB}, {VSID: 5002, MAC: macB, Device: blue}}})
+	return hosts[0], hosts[1], vmA, vmB, blue
 }
 
 // echo is an echo request of the VM 10.0.0.10.

@@ -1,7 +1,6 @@
 package hnv
 
 import (
-	"bytes"
 	"net"
 	"net/netip"
 	"sync"
@@ -20,7 +19,7 @@ const (
 	askAgain   = 100 * time.Millisecond
 )
 
-// neighbours resolves provider addresses by ARP on the provider network: the host's kernel has no part in it.
+// neighbours resolves provider addresses by ARP and ND on the provider network: the host's kernel has no part in it.
 type neighbours struct {
 	host  *Host
 	mu    sync.Mutex
@@ -51,8 +50,9 @@ func (n *neighbours) send(p Packet) error {
 		p.DestinationMAC = mac
 		return n.host.write(p)
 	case ask:
-		request := arp{arpRequest, n.host.mac, net.HardwareAddr(make([]byte, 6)), n.host.config.PA, p.Destination}
-		if err := n.host.writeFrame(request.frame(broadcast), broadcast); err != nil {
+		request := message{asks: true, sender: n.host.mac, from: n.host.config.PA, target: p.Destination}
+		all := askAll(p.Destination)
+		if err := n.host.writeFrame(request.frame(all), all); err != nil {
 			return err
 		}
 	}
@@ -63,32 +63,30 @@ func (n *neighbours) send(p Packet) error {
 }
 
 // receive answers for our own provider address and learns from answers, and from questions to us.
-func (n *neighbours) receive(frame []byte) {
-	a, ok := parseARP(frame)
-	if !ok || a.target != n.host.config.PA {
+func (n *neighbours) receive(m message) {
+	if m.target != n.host.config.PA || m.from.IsUnspecified() {
 		return
 	}
-	for _, p := range n.learn(a) {
+	for _, p := range n.learn(m) {
 		_ = n.host.write(p) // counted there; nobody waits for the result
 	}
-	if a.operation == arpRequest {
-		reply := arp{arpReply, n.host.mac, bytes.Clone(a.sender), a.target, a.senderIP}
-		if err := n.host.writeFrame(reply.frame(reply.receiver), reply.receiver); err != nil {
+	if m.asks {
+		if err := n.host.writeFrame(m.answer(n.host.mac).frame(m.sender), m.sender); err != nil {
 			n.host.recorder.drop(DropSend)
 		}
 	}
 }
 
 // learn keeps the sender's MAC and returns the packets that waited for it.
-func (n *neighbours) learn(a arp) []Packet {
+func (n *neighbours) learn(m message) []Packet {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	found := n.known[a.senderIP]
+	found := n.known[m.from]
 	if found == nil {
 		found = &neighbour{}
-		n.known[a.senderIP] = found
+		n.known[m.from] = found
 	}
-	found.mac = bytes.Clone(a.sender)
+	found.mac = m.sender
 	waiting := found.waiting
 	found.waiting = nil
 	for i := range waiting {

@@ -2,27 +2,39 @@ package hnv
 
 import (
 	"bytes"
-	"encoding/binary"
 	"net"
 	"net/netip"
-
-	"bulkhead/lab/ipflow"
+	"slices"
 )
 
-// Subnet is a virtual subnet of a routing domain. Its lowest address is the distributed router's.
+// Subnet is a virtual subnet of a routing domain, IPv4 or IPv6. Its lowest address is the router's.
 type Subnet struct {
 	RoutingDomain string
 	VSID          uint32
 	Prefix        netip.Prefix
+	// ExternalRouter tells that hosts do not route here: the router's address is a customer address like others, with
+	// a record that names its MAC and the gateway's PA, and what leaves the subnet goes to that MAC.
+	ExternalRouter bool
 }
+
+// RecordType is how a lookup record came to be and what it knows, in the book's words.
+type RecordType string
+
+// The types of lookup records. Static is the zero value.
+const (
+	Static  RecordType = ""
+	Dynamic RecordType = "Dynamic" // learned from ARP or ND
+	L2Only  RecordType = "L2Only"  // the MAC is known, its customer addresses are to be learned
+)
 
 // Record says where a customer address lives.
 type Record struct {
 	RoutingDomain string
 	VSID          uint32
-	CA            netip.Addr
+	CA            netip.Addr // not valid in an L2Only record
 	MAC           net.HardwareAddr
 	PA            netip.Addr
+	Type          RecordType
 }
 
 // Route is a customer route: what is in no virtual subnet of the routing domain goes to NextHop, which has a record.
@@ -32,7 +44,7 @@ type Route struct {
 	NextHop       netip.Addr
 }
 
-// Policy is what the controller of a real data centre tells every host: all of it is known to all hosts.
+// Policy is what the controller of a data centre tells a host.
 type Policy struct {
 	Subnets []Subnet
 	Records []Record
@@ -42,11 +54,9 @@ type Policy struct {
 // RouterMAC is the distributed router's MAC, the same on every host.
 var RouterMAC = net.HardwareAddr{0x02, 0x48, 0x4e, 0x56, 0x00, 0x01}
 
-// verdict is what becomes of a frame of a VM: an answer to the VM itself, or the record of who gets it.
-type verdict struct {
-	answer []byte
-	to     *Record
-	frame  []byte
+// clone is a copy that shares nothing which changes.
+func (p *Policy) clone() Policy {
+	return Policy{slices.Clone(p.Subnets), slices.Clone(p.Records), slices.Clone(p.Routes)}
 }
 
 // subnet finds the virtual subnet of a VSID.
@@ -61,138 +71,80 @@ func (p *Policy) subnet(vsid uint32) (Subnet, bool) {
 
 // names tells whether a record of the routing domain names the provider address.
 func (p *Policy) names(domain string, pa netip.Addr) bool {
-	for _, r := range p.Records {
-		if r.RoutingDomain == domain && r.PA == pa {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.Records, func(r Record) bool { return r.RoutingDomain == domain && r.PA == pa })
 }
 
+// record finds a customer address.
 func (p *Policy) record(domain string, ca netip.Addr) *Record {
-	for i, r := range p.Records {
-		if r.RoutingDomain == domain && r.CA == ca {
+	return p.find(func(r *Record) bool { return r.Type != L2Only && r.RoutingDomain == domain && r.CA == ca })
+}
+
+// owner finds a record of a MAC in a virtual subnet.
+func (p *Policy) owner(vsid uint32, mac net.HardwareAddr) *Record {
+	return p.find(func(r *Record) bool { return r.VSID == vsid && bytes.Equal(r.MAC, mac) })
+}
+
+func (p *Policy) find(match func(*Record) bool) *Record {
+	for i := range p.Records {
+		if match(&p.Records[i]) {
 			return &p.Records[i]
 		}
 	}
 	return nil
 }
 
-// egress decides about a frame that a VM in the virtual subnet sent. The error is a Drop.
-func (p *Policy) egress(from Subnet, frame []byte) (verdict, error) {
-	if len(frame) < etherLen {
-		return verdict{}, DropMalformed
-	}
-	frame = untag(frame)
-	destination := net.HardwareAddr(frame[:6])
-	kind := binary.BigEndian.Uint16(frame[12:])
-	switch {
-	case kind == etherARP:
-		return p.arp(from, frame)
-	case destination[0]&1 != 0:
-		return verdict{}, DropMulticast
-	case bytes.Equal(destination, RouterMAC):
-		return p.route(from, frame)
-	}
-	for i, r := range p.Records {
-		if r.VSID == from.VSID && bytes.Equal(r.MAC, destination) {
-			return verdict{to: &p.Records[i], frame: frame}, nil
+// move makes every record of a MAC in a virtual subnet name another provider address, where it names the old one; it
+// returns those that it changed, as they are now.
+func (p *Policy) move(vsid uint32, mac net.HardwareAddr, from, to netip.Addr) []Record {
+	var moved []Record
+	for i := range p.Records {
+		r := &p.Records[i]
+		if r.VSID == vsid && bytes.Equal(r.MAC, mac) && r.PA == from && from != to {
+			r.PA = to
+			moved = append(moved, *r)
 		}
 	}
-	return verdict{}, DropNoRecord
+	return moved
 }
 
-// arp answers for the distributed router and for the customer addresses of the VSID that have records; what is asked
-// never goes to the wire.
-func (p *Policy) arp(from Subnet, frame []byte) (verdict, error) {
-	a, ok := parseARP(frame)
-	if !ok {
-		return verdict{}, DropMalformed
-	}
-	if a.operation != arpRequest {
-		return verdict{}, DropARP
-	}
-	answer := func(mac net.HardwareAddr) (verdict, error) {
-		reply := arp{arpReply, mac, a.sender, a.target, a.senderIP}
-		return verdict{answer: reply.frame(a.sender)}, nil
-	}
-	if a.target == routerAddress(from.Prefix) {
-		return answer(RouterMAC)
-	}
-	r := p.record(from.RoutingDomain, a.target)
-	if r == nil || r.VSID != from.VSID || a.senderIP == a.target {
-		return verdict{}, DropARP
-	}
-	return answer(r.MAC)
+// forget removes what was learned of a MAC in a virtual subnet.
+func (p *Policy) forget(vsid uint32, mac net.HardwareAddr) {
+	p.Records = slices.DeleteFunc(p.Records, func(r Record) bool {
+		return r.Type == Dynamic && r.VSID == vsid && bytes.Equal(r.MAC, mac)
+	})
 }
 
-// route is the distributed router: to another virtual subnet of the routing domain, or by customer route.
-func (p *Policy) route(from Subnet, frame []byte) (verdict, error) {
-	flow, err := ipflow.Parse(frame[etherLen:])
-	if err != nil {
-		return verdict{}, DropMalformed
+// learn makes what an ARP or ND message tells a Dynamic record: where an L2Only record has the sender's MAC at the
+// provider address that the message came from, and for addresses of the virtual subnet that the controller said nothing
+// of. It returns the record and whether it is new.
+func (p *Policy) learn(in Subnet, m message, pa netip.Addr) (Record, bool) {
+	known := slices.ContainsFunc(p.Records, func(r Record) bool {
+		return r.Type == L2Only && r.VSID == in.VSID && bytes.Equal(r.MAC, m.sender) && r.PA == pa
+	})
+	if !known || !in.Prefix.Contains(m.from) || m.from == routerAddress(in.Prefix) && !in.ExternalRouter {
+		return Record{}, false
 	}
-	for _, s := range p.Subnets {
-		if s.RoutingDomain == from.RoutingDomain && flow.Destination == routerAddress(s.Prefix) {
-			return pingReply(frame, flow)
+	learned := Record{in.RoutingDomain, in.VSID, m.from, bytes.Clone(m.sender), pa, Dynamic}
+	if old := p.record(in.RoutingDomain, m.from); old != nil {
+		if old.Type != Dynamic || bytes.Equal(old.MAC, learned.MAC) && old.PA == pa {
+			return Record{}, false
 		}
+		*old = learned
+		return learned, true
 	}
-	r := p.record(from.RoutingDomain, flow.Destination)
-	if r == nil {
-		if r, err = p.customerRoute(from.RoutingDomain, flow.Destination); err != nil {
-			return verdict{}, err
-		}
-	}
-	frame = bytes.Clone(frame)
-	copy(frame, r.MAC)
-	return verdict{to: r, frame: frame}, nil
+	p.Records = append(p.Records, learned)
+	return learned, true
 }
 
-// customerRoute finds the record of the next hop towards an address that no record names.
-func (p *Policy) customerRoute(domain string, to netip.Addr) (*Record, error) {
-	for _, s := range p.Subnets {
-		if s.RoutingDomain == domain && s.Prefix.Contains(to) {
-			return nil, DropNoRecord
+// peers are the provider addresses, other than the host's own, that records of a virtual subnet name.
+func (p *Policy) peers(vsid uint32, own netip.Addr) []netip.Addr {
+	var found []netip.Addr
+	for _, r := range p.Records {
+		if r.VSID == vsid && r.PA != own && !slices.Contains(found, r.PA) {
+			found = append(found, r.PA)
 		}
 	}
-	var best *Route
-	for i, r := range p.Routes {
-		if r.RoutingDomain == domain && r.Prefix.Contains(to) && (best == nil || r.Prefix.Bits() > best.Prefix.Bits()) {
-			best = &p.Routes[i]
-		}
-	}
-	if best == nil {
-		return nil, DropNoRoute
-	}
-	if r := p.record(domain, best.NextHop); r != nil {
-		return r, nil
-	}
-	return nil, DropNoRoute
-}
-
-// pingReply turns an echo request for the router round.
-func pingReply(frame []byte, flow ipflow.Flow) (verdict, error) {
-	if flow.Protocol != ipflow.ICMP || flow.Type != 8 {
-		return verdict{}, DropToRouter
-	}
-	reply := bytes.Clone(frame)
-	copy(reply, frame[6:12])
-	copy(reply[6:], RouterMAC)
-	ip := reply[etherLen:]
-	copy(ip[12:16], flow.Destination.AsSlice())
-	copy(ip[16:20], flow.Source.AsSlice())
-	icmp := ip[int(ip[0]&0xf)*4:]
-	if len(icmp) < 8 {
-		return verdict{}, DropMalformed
-	}
-	icmp[0] = 0
-	binary.BigEndian.PutUint16(icmp[2:], 0)
-	length := min(int(binary.BigEndian.Uint16(ip[2:]))-int(ip[0]&0xf)*4, len(icmp))
-	if length < 8 {
-		return verdict{}, DropMalformed
-	}
-	binary.BigEndian.PutUint16(icmp[2:], checksum(icmp[:length]))
-	return verdict{answer: reply}, nil
+	return found
 }
 
 // routerAddress is the lowest address of a subnet.

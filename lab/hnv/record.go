@@ -17,6 +17,7 @@ type Observation struct {
 	Source, Destination netip.Addr // provider addresses
 	VSID                uint32
 	FlowID              uint8
+	TOS                 uint8 // outer DSCP and ECN
 	// Inner says in words what was carried: "10.0.0.10 > 10.0.254.2 ICMP echo request".
 	Inner string
 	// Dropped is why the host did not accept the packet, empty when it did.
@@ -41,6 +42,24 @@ type recorder struct {
 	changed chan struct{} // closed and replaced at every observation
 	seen    []Observation
 	drops   map[Drop]uint64
+	events  []Event
+}
+
+// EventKind says what happened to a record of a host.
+type EventKind string
+
+// The kinds of events.
+const (
+	Learned    EventKind = "learned"    // a Dynamic record was made, or moved
+	Redirected EventKind = "redirected" // a REDIRECT was believed
+	Stale      EventKind = "stale"      // an UNREACHABLE was believed
+)
+
+// Event is what a host tells the controller.
+type Event struct {
+	Kind   EventKind
+	Record Record     // as it is now
+	From   netip.Addr // the provider address that told it
 }
 
 func newRecorder() *recorder {
@@ -62,6 +81,19 @@ func (r *recorder) drop(reason Drop) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drops[reason]++
+}
+
+func (r *recorder) event(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+}
+
+// Events are what the host told the controller, oldest first.
+func (h *Host) Events() []Event {
+	h.recorder.mu.Lock()
+	defer h.recorder.mu.Unlock()
+	return slices.Clone(h.recorder.events)
 }
 
 // Observations are the NVGRE packets that the host sent and received lately, oldest first.
