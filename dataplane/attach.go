@@ -13,14 +13,42 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// attachment is a program on the ingress of a link. Its pin is named PROGRAM-IFINDEX: a link's name may hold a dot,
-// which a BPF file system refuses.
+// attachment is a program at a hook of a link. Its pin is named PROGRAM-IFINDEX, with the hook where it is not the
+// link's ingress: a link's name may hold a dot, which a BPF file system refuses.
 type attachment struct {
 	program string
 	ifindex int
+	hook    hook
 	link    link.Link
 }
 
+// hook is where on a link a program runs.
+type hook string
+
+const (
+	// ingress (tcx) sees what the link receives: of a veth pair's end, what the other end sends.
+	ingress hook = ""
+	// sending sees what a netkit pair's other end sends, while it still is being sent: that saves the packet a queue.
+	sending hook = "netkit"
+)
+
+// hooks are where a program belongs on a link. What a compartment sends into a netkit pair meets the program at once.
+// Its own end receives nothing but what the program sends around to itself; without a program the pair passes nothing.
+func (d *Dataplane) hooks(program string, ifindex int) ([]hook, error) {
+	if program != doorsProgDoor1Tenant && program != doorsProgDoor2Tenant {
+		return []hook{ingress}, nil
+	}
+	l, err := d.links.LinkByIndex(ifindex)
+	if err != nil {
+		return nil, fmt.Errorf("find link %d: %w", ifindex, err)
+	}
+	if l.Type() == "netkit" {
+		return []hook{ingress, sending}, nil
+	}
+	return []hook{ingress}, nil
+}
+
+// pinName is the name of the pin of a program at a link's ingress.
 func pinName(program string, ifindex int) string { return program + "-" + strconv.Itoa(ifindex) }
 
 func (d *Dataplane) program(name string) *ebpf.Program {
@@ -56,47 +84,80 @@ func (d *Dataplane) adoptOne(pin string) error {
 	if err != nil {
 		return fmt.Errorf("open pinned attachment %s: %w", pin, err)
 	}
-	name, number, _ := strings.Cut(pin, "-")
-	program := d.program(name)
+	name, rest, _ := strings.Cut(pin, "-")
+	number, at, _ := strings.Cut(rest, "-")
 	ifindex, err := strconv.Atoi(number)
-	if program == nil || err != nil || !lives(l, ifindex) {
+	a := attachment{program: name, ifindex: ifindex, hook: hook(at), link: l}
+	program := d.program(name)
+	if program == nil || err != nil || !a.lives() {
 		return errors.Join(l.Unpin(), l.Close())
 	}
 	if err := l.Update(program); err != nil {
 		return errors.Join(fmt.Errorf("replace the program of attachment %s: %w", pin, err), l.Close())
 	}
-	d.attached[pin] = attachment{program: name, ifindex: ifindex, link: l}
+	d.attached[pin] = a
 	return nil
 }
 
-// lives tells whether an attachment still is on the link with the ifindex; the kernel lets go of a deleted link.
-func lives(l link.Link, ifindex int) bool {
-	info, err := l.Info()
-	return err == nil && info.TCX() != nil && int(info.TCX().Ifindex) == ifindex
+// lives tells whether an attachment still is on its link; the kernel lets go of a deleted one.
+func (a attachment) lives() bool {
+	info, err := a.link.Info()
+	if err != nil {
+		return false
+	}
+	if n := info.Netkit(); n != nil {
+		return a.hook == sending && int(n.Ifindex) == a.ifindex
+	}
+	t := info.TCX()
+	return t != nil && a.hook == ingress && int(t.Ifindex) == a.ifindex
 }
 
-// attach puts a program on the ingress of a link, unless it is there. d.mu must be held.
+// attach puts a program on a link, wherever it is not yet. d.mu must be held.
 func (d *Dataplane) attach(program string, ifindex int) error {
+	hooks, err := d.hooks(program, ifindex)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, h := range hooks {
+		errs = append(errs, d.attachAt(program, ifindex, h))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Dataplane) attachAt(program string, ifindex int, h hook) error {
 	pin := pinName(program, ifindex)
+	if h != ingress {
+		pin += "-" + string(h)
+	}
 	if a, ok := d.attached[pin]; ok {
-		if lives(a.link, ifindex) {
+		if a.lives() {
 			return nil
 		}
 		if err := d.detach(pin); err != nil {
 			return err
 		}
 	}
-	l, err := link.AttachTCX(link.TCXOptions{
-		Interface: ifindex, Program: d.program(program), Attach: ebpf.AttachTCXIngress,
-	})
+	l, err := d.attachTo(program, ifindex, h)
 	if err != nil {
 		return fmt.Errorf("attach %s to link %d: %w", program, ifindex, err)
 	}
 	if err := l.Pin(filepath.Join(d.linksDir(), pin)); err != nil {
 		return errors.Join(fmt.Errorf("pin attachment %s: %w", pin, err), l.Close())
 	}
-	d.attached[pin] = attachment{program: program, ifindex: ifindex, link: l}
+	d.attached[pin] = attachment{program: program, ifindex: ifindex, hook: h, link: l}
 	return nil
+}
+
+func (d *Dataplane) attachTo(program string, ifindex int, h hook) (link.Link, error) {
+	if h == sending {
+		return link.AttachNetkit(link.NetkitOptions{
+			Interface: ifindex, Program: d.program(program), Attach: ebpf.AttachNetkitPeer,
+		})
+	}
+	return link.AttachTCX(link.TCXOptions{
+		Interface: ifindex, Program: d.program(program), Attach: ebpf.AttachTCXIngress,
+	})
 }
 
 func (d *Dataplane) detach(pin string) error {
@@ -137,7 +198,7 @@ func (d *Dataplane) sweep() error {
 	var errs []error
 	for pin, a := range d.attached {
 		ofTenant := a.program == doorsProgDoor1Tenant || a.program == doorsProgDoor2Tenant
-		if ofTenant && !known[a.ifindex] && !lives(a.link, a.ifindex) {
+		if ofTenant && !known[a.ifindex] && !a.lives() {
 			errs = append(errs, d.detach(pin))
 		}
 	}
