@@ -1,5 +1,5 @@
-// Package compartments keeps the tenants' compartments: network namespaces, the veth and xfrm links in them, addresses,
-// routes and kernel settings; and those parts of the Default compartment that the gateway declares.
+// Package compartments keeps the tenants' compartments: network namespaces, the links in them, addresses, routes and kernel
+// settings; and those parts of the Default compartment that the gateway declares.
 //
 // The kernel is the memory: a [Manager] keeps no state of its own, adopts what an earlier process made, and writes only
 // what differs from what is declared.
@@ -27,6 +27,8 @@ type Manager struct {
 	// links is held while links are made in or removed from the Default compartment: the temporary names and
 	// half-made pairs there belong to whoever holds it, and to nobody else they are leftovers.
 	links sync.Mutex
+	// noNetkit tells that the kernel was tried and has none; links guards it.
+	noNetkit bool
 }
 
 // New returns a manager of the compartments that are pinned in dir, one file per name. The calling thread's namespace

@@ -12,7 +12,7 @@ const Protocol = 177
 
 // Config is everything that one compartment holds of links, addresses and routes.
 type Config struct {
-	// Links in the compartment. A veth or xfrm link that is not among them is removed; other kinds are left alone.
+	// Links in the compartment. A pair or xfrm link that is not among them is removed; other kinds are left alone.
 	Links []Link
 	// Routes of the compartment; those of other routing protocols are left alone.
 	Routes []Route
@@ -24,10 +24,11 @@ type Config struct {
 // Kind of a link.
 type Kind string
 
-// The kinds of links, named as the kernel names them.
+// The kinds of links.
 const (
-	// Veth is one end of a pair whose other end is in the Default compartment, at a door.
-	Veth Kind = "veth"
+	// Pair is one end of a pair whose other end is in the Default compartment, at a door: netkit where the kernel has
+	// it (Linux 6.7), veth where not. A pair that stands stays of its kind.
+	Pair Kind = "pair"
 	// XFRM is an xfrm interface: it carries the traffic of the SAs that have its if_id.
 	XFRM Kind = "xfrm"
 )
@@ -38,9 +39,9 @@ type Link struct {
 	Name string
 	// Kind of the link.
 	Kind Kind
-	// Peer is the name of a veth's other end, in the Default compartment.
+	// Peer is the name of a pair's other end, in the Default compartment.
 	Peer string
-	// MAC of the end in the compartment; the kernel's choice where nil. Veth only.
+	// MAC of the end in the compartment; the kernel's choice where nil. Pair only.
 	MAC net.HardwareAddr
 	// MTU in octets; left as it is where 0.
 	MTU int
@@ -108,12 +109,12 @@ func (l Link) check() error {
 	switch {
 	case l.Name == "" || len(l.Name) > maxName:
 		return fmt.Errorf("link %q: a name has 1 to %d octets", l.Name, maxName)
-	case l.Kind == Veth && (l.Peer == "" || len(l.Peer) > maxName):
-		return fmt.Errorf("link %s: a veth needs a peer with a name of 1 to %d octets", l.Name, maxName)
+	case l.Kind == Pair && (l.Peer == "" || len(l.Peer) > maxName):
+		return fmt.Errorf("link %s: a pair needs a peer with a name of 1 to %d octets", l.Name, maxName)
 	case l.Kind == XFRM && l.IfID == 0:
 		return fmt.Errorf("link %s: an xfrm link needs an if_id", l.Name)
-	case l.Kind != Veth && l.Kind != XFRM:
-		return fmt.Errorf("link %s: kind %q is neither veth nor xfrm", l.Name, l.Kind)
+	case l.Kind != Pair && l.Kind != XFRM:
+		return fmt.Errorf("link %s: kind %q is neither pair nor xfrm", l.Name, l.Kind)
 	}
 	return nil
 }

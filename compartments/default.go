@@ -137,7 +137,7 @@ func removeMarkedAddresses(ctx context.Context, ns *netns.Namespace, h *netlink.
 	return errors.Join(errs...)
 }
 
-// doorEnd matches the names that the ends of compartments' veth pairs have at the doors.
+// doorEnd matches the names that the ends of compartments' pairs have at the doors.
 var doorEnd = regexp.MustCompile(`^bh(i[0-9]+|x[0-9a-f]{12})$`)
 
 // sweep removes what a predecessor that crashed left in the Default compartment: links under temporary names, and door
@@ -151,13 +151,10 @@ func (m *Manager) sweep(ctx context.Context, def *netlink.Handle) error {
 	}
 	return removeEachLocked(ctx, def, func(l netlink.Link) bool {
 		name := l.Attrs().Name
-		switch l.Type() {
-		case string(XFRM), vlanType:
-			return isTemporary(name)
-		case string(Veth):
+		if isPair(l) {
 			return doorEnd.MatchString(name) && !standing[l.Attrs().NetNsID]
 		}
-		return false
+		return isTemporary(name) && (l.Type() == string(XFRM) || l.Type() == vlanType)
 	})
 }
 

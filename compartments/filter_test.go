@@ -29,14 +29,17 @@ func newCrossing(t *testing.T) crossing {
 	c := crossing{
 		gateway: g, compartment: g.ensure(t, "Contoso"), inside: testenv.Namespace(t), outside: testenv.Namespace(t),
 	}
+	// A netkit pair passes nothing without a door.
+	standing(t, g, c.compartment, "IfCi1", "bhi6001")
+	standing(t, g, c.compartment, "IfCe1", "bhi6002")
 	g.set(t, c.compartment, compartments.Config{
 		Links: []compartments.Link{
 			{
-				Name: "IfCi1", Kind: compartments.Veth, Peer: "bhi6001", MTU: 1500,
+				Name: "IfCi1", Kind: compartments.Pair, Peer: "bhi6001", MTU: 1500,
 				Addresses: []netip.Prefix{prefix("10.0.0.1/24")},
 			},
 			{
-				Name: "IfCe1", Kind: compartments.Veth, Peer: "bhi6002", MTU: 1400, Outside: true,
+				Name: "IfCe1", Kind: compartments.Pair, Peer: "bhi6002", MTU: 1400, Outside: true,
 				Addresses: []netip.Prefix{prefix("10.1.0.1/24")},
 			},
 		},

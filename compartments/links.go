@@ -45,7 +45,7 @@ func (m *Manager) ensureLink(ns *netns.Namespace, h *netlink.Handle, want Link) 
 		}
 	}
 	if have == nil {
-		if err := makeLink(def, ns, h, want); err != nil {
+		if err := m.makeLink(def, ns, h, want); err != nil {
 			return fmt.Errorf("link %s: %w", want.Name, err)
 		}
 		if have, err = h.LinkByName(want.Name); err != nil {
@@ -53,7 +53,7 @@ func (m *Manager) ensureLink(ns *netns.Namespace, h *netlink.Handle, want Link) 
 		}
 	}
 	err = configure(h, have, want)
-	if want.Kind == Veth {
+	if want.Kind == Pair {
 		err = errors.Join(err, m.ensurePeer(def, want))
 	}
 	return err
@@ -61,49 +61,18 @@ func (m *Manager) ensureLink(ns *netns.Namespace, h *netlink.Handle, want Link) 
 
 // isRight tells whether a standing link can be adopted.
 func isRight(def *netlink.Handle, ns *netns.Namespace, have netlink.Link, want Link) (bool, error) {
-	if have.Type() != string(want.Kind) {
-		return false, nil
+	if want.Kind == XFRM {
+		x, ok := have.(*netlink.Xfrmi)
+		return ok && x.Ifid == want.IfID, nil
 	}
-	if x, ok := have.(*netlink.Xfrmi); ok {
-		return x.Ifid == want.IfID, nil
-	}
-	peer, err := find(def, want.Peer)
-	if err != nil || peer == nil || peer.Type() != string(Veth) {
-		return false, err
-	}
-	id, err := def.GetNetNsIdByFd(ns.Fd())
-	if err != nil {
-		return false, fmt.Errorf("link %s: find the namespace of its peer: %w", want.Name, err)
-	}
-	// Indexes are unique in a namespace only, hence both ends must name each other.
-	here, there := have.Attrs(), peer.Attrs()
-	return here.ParentIndex == there.Index && there.ParentIndex == here.Index && there.NetNsID == id, nil
+	return isRightPair(def, ns, have, want)
 }
 
-func makeLink(def *netlink.Handle, ns *netns.Namespace, h *netlink.Handle, want Link) error {
+func (m *Manager) makeLink(def *netlink.Handle, ns *netns.Namespace, h *netlink.Handle, want Link) error {
 	if want.Kind == XFRM {
 		return makeXFRM(def, ns, h, want)
 	}
-	// The name at the door may be held by an end whose pair lost its use, or that another tenant gave up just now.
-	if old, err := find(def, want.Peer); err != nil {
-		return err
-	} else if old != nil {
-		if old.Type() != string(Veth) {
-			return fmt.Errorf("the Default compartment has a %s named %s already: rename it", old.Type(), want.Peer)
-		}
-		if err := def.LinkDel(old); err != nil {
-			return fmt.Errorf("remove the old %s from the Default compartment: %w", want.Peer, err)
-		}
-	}
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.Alias = want.Peer, want.MTU, want.Alias
-	pair := netlink.NewVeth(attrs)
-	pair.PeerName, pair.PeerNamespace = want.Name, netlink.NsFd(ns.Fd())
-	pair.PeerHardwareAddr, pair.PeerMTU = want.MAC, uint32(want.MTU)
-	if err := def.LinkAdd(pair); err != nil {
-		return fmt.Errorf("make veth pair with %s: %w", want.Peer, err)
-	}
-	return nil
+	return m.makePair(def, ns, want)
 }
 
 // makeXFRM makes the link in the Default compartment, where SAs and policies stay, and moves it. It gets its name after
@@ -156,8 +125,8 @@ func configure(h *netlink.Handle, have netlink.Link, want Link) error {
 		return h.LinkSetHardwareAddr(have, want.MAC)
 	})
 	noARP := a.RawFlags&unix.IFF_NOARP != 0
-	try("NOARP", want.Kind == Veth && want.NoARP && !noARP, func() error { return h.LinkSetARPOff(have) })
-	try("ARP", want.Kind == Veth && !want.NoARP && noARP, func() error { return h.LinkSetARPOn(have) })
+	try("NOARP", want.Kind == Pair && want.NoARP && !noARP, func() error { return h.LinkSetARPOff(have) })
+	try("ARP", want.Kind == Pair && !want.NoARP && noARP, func() error { return h.LinkSetARPOn(have) })
 	try("alias", a.Alias != want.Alias, func() error { return h.LinkSetAlias(have, want.Alias) })
 	return errors.Join(errs...)
 }
@@ -168,7 +137,7 @@ func (m *Manager) ensurePeer(def *netlink.Handle, want Link) error {
 	if err != nil {
 		return fmt.Errorf("link %s: find its peer %s in the Default compartment: %w", want.Name, want.Peer, err)
 	}
-	end := Link{Name: want.Peer, Kind: Veth, MTU: want.MTU, Alias: want.Alias}
+	end := Link{Name: want.Peer, Kind: Pair, MTU: want.MTU, Alias: want.Alias}
 	errs := []error{configure(def, peer, end), setSysctls(m.def, peerSysctls(want.Peer))}
 	return errors.Join(append(errs, bringUp(def, want.Peer))...)
 }
@@ -182,12 +151,12 @@ func (m *Manager) releaseIfIDs(ctx context.Context, h *netlink.Handle, want []Li
 	})
 }
 
-// removeUndeclared removes veth and xfrm links that nobody declares, the temporary names of a predecessor that crashed
+// removeUndeclared removes pairs and xfrm links that nobody declares, the temporary names of a predecessor that crashed
 // among them.
 func (m *Manager) removeUndeclared(ctx context.Context, h *netlink.Handle, want []Link) error {
 	return m.removeEach(ctx, h, func(l netlink.Link) bool {
 		declared := slices.ContainsFunc(want, func(w Link) bool { return w.Name == l.Attrs().Name })
-		return !declared && (l.Type() == string(Veth) || l.Type() == string(XFRM))
+		return !declared && (isPair(l) || l.Type() == string(XFRM))
 	})
 }
 

@@ -23,12 +23,12 @@ func contoso(t *testing.T) compartments.Config {
 	return compartments.Config{
 		Links: []compartments.Link{
 			{
-				Name: "IfCi1", Kind: compartments.Veth, Peer: "bhi6001", MAC: mac(t, "60:01:60:01:03:01"), MTU: 1558,
+				Name: "IfCi1", Kind: compartments.Pair, Peer: "bhi6001", MAC: mac(t, "60:01:60:01:03:01"), MTU: 1558,
 				NoARP: true, Addresses: []netip.Prefix{prefix("10.0.254.2/24"), prefix("2001:db8:fe::2/64")},
 				Alias: "Contoso/IfCi1",
 			},
 			{
-				Name: "ext", Kind: compartments.Veth, Peer: "bhx0123456789ab", MTU: 1500, NoARP: true, Outside: true,
+				Name: "ext", Kind: compartments.Pair, Peer: "bhx0123456789ab", MTU: 1500, NoARP: true, Outside: true,
 				Alias: "Contoso/ext",
 			},
 		},
@@ -80,10 +80,10 @@ func wantLinks(t *testing.T, g gateway, ns *netns.Namespace, peers [2]string) {
 	t.Helper()
 	want := []compartments.LinkState{
 		{
-			Name: "IfCi1", Kind: "veth", Up: true, MTU: 1558, MAC: "60:01:60:01:03:01", Peer: peers[0],
+			Name: "IfCi1", Kind: pairKind(t), Up: true, MTU: 1558, MAC: "60:01:60:01:03:01", Peer: peers[0],
 			Addresses: []netip.Prefix{prefix("10.0.254.2/24"), prefix("2001:db8:fe::2/64")}, Alias: "Contoso/IfCi1",
 		},
-		{Name: "ext", Kind: "veth", Up: true, MTU: 1500, Peer: peers[1], Alias: "Contoso/ext", Addresses: []netip.Prefix{}},
+		{Name: "ext", Kind: pairKind(t), Up: true, MTU: 1500, Peer: peers[1], Alias: "Contoso/ext", Addresses: []netip.Prefix{}},
 	}
 	s := g.state(t, ns)
 	got := []compartments.LinkState{*link(s, "IfCi1"), *link(s, "ext")}
@@ -255,7 +255,7 @@ func TestSetCarriesOnPastWhatFailsAndNamesIt(t *testing.T) {
 	c := contoso(t)
 	c.Links = append([]compartments.Link{
 		{Name: "IfBad", Kind: "bridge"},
-		{Name: "IfWorse", Kind: compartments.Veth},
+		{Name: "IfWorse", Kind: compartments.Pair},
 		{Name: "IfCe1", Kind: compartments.XFRM},
 	}, c.Links...)
 	c.Routes = append([]compartments.Route{
@@ -271,7 +271,7 @@ func TestSetCarriesOnPastWhatFailsAndNamesIt(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"link IfBad: kind \"bridge\"", "link IfWorse: a veth needs a peer", "link IfCe1: an xfrm link needs an if_id",
+		"link IfBad: kind \"bridge\"", "link IfWorse: a pair needs a peer", "link IfCe1: an xfrm link needs an if_id",
 		"route 10.50.0.0/24 metric 0: there is no link IfGone", "route 10.51.0.0/24 metric 0: add",
 		"route 10.52.0.0/24 metric 0: neither a link nor a next hop",
 		"route 10.53.0.0/24 metric 0: 2001:db8::1 is of another", "the prefix is missing",

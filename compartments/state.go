@@ -26,7 +26,7 @@ type State struct {
 type LinkState struct {
 	// Name of the link in the compartment.
 	Name string `json:"name"`
-	// Kind as the kernel names it: veth, xfrm, tun and so on; device for loopback and hardware.
+	// Kind as the kernel names it: netkit, veth, xfrm, tun and so on; device for loopback and hardware.
 	Kind string `json:"kind"`
 	// Index of the link, unique in the compartment.
 	Index int `json:"index"`
@@ -38,7 +38,7 @@ type LinkState struct {
 	MAC string `json:"mac,omitempty"`
 	// Addresses with the prefixes of their subnets.
 	Addresses []netip.Prefix `json:"addresses"`
-	// Peer is the name of a veth's other end in the Default compartment.
+	// Peer is the name of a pair's other end in the Default compartment.
 	Peer string `json:"peer,omitempty"`
 	// IfID of an xfrm link.
 	IfID uint32 `json:"ifId,omitempty"`
@@ -126,7 +126,7 @@ func (m *Manager) peerNames(ns *netns.Namespace) (map[int]string, error) {
 	}
 	names := map[int]string{}
 	for _, l := range links {
-		if id >= 0 && l.Type() == string(Veth) && l.Attrs().NetNsID == id {
+		if id >= 0 && isPair(l) && l.Attrs().NetNsID == id {
 			names[l.Attrs().Index] = l.Attrs().Name
 		}
 	}
@@ -147,7 +147,7 @@ func linkState(l netlink.Link, addrs addresses, peers map[int]string) LinkState 
 	if x, ok := l.(*netlink.Xfrmi); ok {
 		s.IfID = x.Ifid
 	}
-	if l.Type() == string(Veth) {
+	if isPair(l) {
 		s.Peer = peers[a.ParentIndex]
 	}
 	if st := a.Statistics; st != nil {

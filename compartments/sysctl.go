@@ -68,7 +68,7 @@ func linkSysctls(name string) []sysctl {
 // addrGenNone keeps the kernel from giving a link an address of its own (IN6_ADDR_GEN_MODE_NONE).
 const addrGenNone = "1"
 
-// peerSysctls are the settings of a veth's end at a door. The program there takes every packet; IPv6 is off, so that
+// peerSysctls are the settings of a pair's end at a door. The program there takes every packet; IPv6 is off, so that
 // the kernel itself says nothing on the link.
 func peerSysctls(name string) []sysctl {
 	return []sysctl{

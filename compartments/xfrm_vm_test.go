@@ -84,7 +84,7 @@ func TestIfIDsCanChangeSwapAndMoveToAnotherName(t *testing.T) {
 	wantIfIDs(t, g, map[string]map[string]uint32{"Contoso": {"IfCe9": 102}})
 	// A veth in place of the tunnel, and back.
 	veth := tunnels()
-	veth.Links, veth.Routes = []compartments.Link{{Name: "IfCe9", Kind: compartments.Veth, Peer: "bhi1"}}, nil
+	veth.Links, veth.Routes = []compartments.Link{{Name: "IfCe9", Kind: compartments.Pair, Peer: "bhi1"}}, nil
 	g.set(t, ns, veth)
 	g.set(t, ns, renamed)
 	wantIfIDs(t, g, map[string]map[string]uint32{"Contoso": {"IfCe9": 102}})

@@ -112,7 +112,7 @@ func (p *TenantPlan) addInternal(g *configs.Gateway, t *configs.Tenant) {
 	for _, i := range t.InternalInterfaces {
 		connected[i.VSID] = true
 		p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
-			Name: i.Name, Kind: compartments.Veth, Peer: internalPeer(i.VSID), MAC: i.MACAddress,
+			Name: i.Name, Kind: compartments.Pair, Peer: internalPeer(i.VSID), MAC: i.MACAddress,
 			MTU: g.Backend.MTU - nvgreOverhead, NoARP: true, Addresses: i.Addresses, Alias: t.Name + "/" + i.Name,
 		})
 		door := dataplane.Interface{VSID: i.VSID, Link: internalPeer(i.VSID), MAC: i.MACAddress}
@@ -175,7 +175,7 @@ func (p *TenantPlan) addUnreachable(t *configs.Tenant) {
 func (p *TenantPlan) addNAT(g *configs.Gateway, t *configs.Tenant) {
 	mac := externalMAC(t.RoutingDomainID)
 	p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
-		Name: externalLink, Kind: compartments.Veth, Peer: externalPeer(t.RoutingDomainID), MAC: mac,
+		Name: externalLink, Kind: compartments.Pair, Peer: externalPeer(t.RoutingDomainID), MAC: mac,
 		MTU: g.External.MTU, NoARP: true, Outside: true, Alias: t.Name + "/" + externalLink,
 	})
 	p.NAT = nat.Config{
