@@ -54,8 +54,9 @@ func TestUnknownAddressIsAskedForByUnicastAndLearnedFromTheAnswer(t *testing.T) 
 	for family, x := range map[string]struct {
 		prefix, from, target string
 		ask                  func(t *testing.T, sender net.HardwareAddr, from, target string) []byte
-		answer               func(t *testing.T, sender net.HardwareAddr, from string, to net.HardwareAddr, asked string) []byte
-		read                 func(t *testing.T, frame []byte) (netip.Addr, net.HardwareAddr)
+
+		answer func(t *testing.T, sender net.HardwareAddr, from string, to net.HardwareAddr, asked string) []byte
+		read   func(t *testing.T, frame []byte) (netip.Addr, net.HardwareAddr)
 	}{
 		"IPv4": {"10.0.0.0/24", "10.0.0.5", "10.0.0.7",
 			func(t *testing.T, sender net.HardwareAddr, from, target string) []byte {
