@@ -98,12 +98,12 @@ func (d *Dataplane) forgetDrops(id uint32) error {
 	return errors.Join(errs...)
 }
 
-// Traffic counts what passed one of a tenant's interfaces, as the compartment sees it: without outer headers. A GSO
-// packet counts as one.
+// Traffic counts what a tenant sent and received, without outer headers. A GSO packet counts as the packets that it is
+// on the wire; its bytes are those of one, with one header.
 type Traffic struct {
-	// VSID of the internal interface; 0 for the external link.
+	// VSID is the virtual subnet that the packets carry; 0 for the external link.
 	VSID uint32
-	// In is into the compartment, Out is from it.
+	// In is what the gateway took, Out is what it sent. What it routes between two virtual subnets counts in both.
 	InPackets, InBytes, OutPackets, OutBytes uint64
 }
 
@@ -117,7 +117,7 @@ func (d *Dataplane) Stats(rdid uuid.UUID) ([]Traffic, error) {
 	}
 	indexes := make(map[uint32]uint32)
 	for vsid, v := range d.vsids.have[id] {
-		indexes[vsid] = v.Traffic
+		indexes[vsid] = uint32(v.Traffic)
 	}
 	if index, ok := d.externalTraffic(id); ok {
 		indexes[0] = index
@@ -138,15 +138,11 @@ func (d *Dataplane) Stats(rdid uuid.UUID) ([]Traffic, error) {
 	return all, nil
 }
 
-// externalTraffic is the counter of the tenant's external link: the one port that is no virtual subnet's.
+// externalTraffic is the counter of the tenant's external link.
 func (d *Dataplane) externalTraffic(id uint32) (uint32, bool) {
-	internal := make(map[uint32]bool)
-	for _, v := range d.vsids.have[id] {
-		internal[v.Traffic] = true
-	}
 	for _, p := range d.ports.have[id] {
-		if !internal[p.Traffic] {
-			return p.Traffic, true
+		if p.Vsid == 0 {
+			return uint32(p.Traffic), true
 		}
 	}
 	return 0, false
@@ -164,12 +160,12 @@ func (d *Dataplane) freeTraffic() *indexes {
 	free := &indexes{counters: d.objects.Traffic, used: make(map[uint32]bool)}
 	for _, ports := range d.ports.have {
 		for _, p := range ports {
-			free.used[p.Traffic] = true
+			free.used[uint32(p.Traffic)] = true
 		}
 	}
 	for _, vsids := range d.vsids.have {
 		for _, v := range vsids {
-			free.used[v.Traffic] = true
+			free.used[uint32(v.Traffic)] = true
 		}
 	}
 	return free

@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/google/uuid"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -33,13 +34,17 @@ type Dataplane struct {
 	mu       sync.Mutex // guards what follows, and every change to the maps
 	attached map[string]attachment
 	tenants  map[uint32]identity
+	ids      map[uuid.UUID]uint32 // the other way round
+	learners map[uint32]int       // L2Only records by VSID
 
-	local      *table[doorsAddress, doorsRole]
+	local      *table[doorsAddress, doorsLocal]
 	vsids      *table[uint32, doorsVsid]
 	ports      *table[uint32, doorsPort]
-	interfaces *table[doorsVsidAddress, uint32]
-	providers  *table[doorsTenantAddress, uint32]
-	records    *table[doorsTenantAddress, doorsRecord]
+	interfaces *table[doorsVsidAddress, doorsInterface]
+	hosts      *hosts
+	records    *recordTable
+	l2only     *table[doorsVsidMac, doorsL2only]
+	routes     *routeTable
 	owners     *owners
 }
 
@@ -82,19 +87,35 @@ func (d *Dataplane) open() error {
 // readMaps reads what the kernel holds, so that later changes can be made as differences.
 func (d *Dataplane) readMaps() error {
 	m := &d.objects.doorsMaps
-	var errs [8]error
+	var errs [9]error
 	d.tenants, errs[0] = readTenants(m.Tenants)
-	d.local, errs[1] = readTable(m.Local, "gateway address", func(doorsAddress, doorsRole) uint32 { return 0 })
+	d.ids = make(map[uuid.UUID]uint32)
+	for id, t := range d.tenants {
+		d.ids[t.routingDomain] = id
+	}
+	d.local, errs[1] = readTable(m.Local, "gateway address", func(doorsAddress, doorsLocal) uint32 { return 0 })
 	d.vsids, errs[2] = readTable(m.Vsids, "virtual subnet", func(_ uint32, v doorsVsid) uint32 { return v.Tenant })
 	d.ports, errs[3] = readTable(m.Ports, "link", func(_ uint32, v doorsPort) uint32 { return v.Tenant })
 	d.interfaces, errs[4] = readTable(m.Interfaces, "interface address",
-		func(_ doorsVsidAddress, tenant uint32) uint32 { return tenant })
-	d.providers, errs[5] = readTable(m.Providers, "provider address",
-		func(k doorsTenantAddress, _ uint32) uint32 { return k.Tenant })
-	d.records, errs[6] = readTable(m.Records, "lookup record",
-		func(k doorsTenantAddress, _ doorsRecord) uint32 { return k.Tenant })
-	d.owners, errs[7] = readOwners(m.Owners)
-	return errors.Join(errs[:]...)
+		func(_ doorsVsidAddress, v doorsInterface) uint32 { return v.Tenant })
+	d.hosts, errs[5] = readHosts(m.Hosts, m.Providers)
+	d.records, errs[6] = readRecords(m.Records, m.Declared, d.hosts)
+	d.routes, errs[7] = readRoutes(m.Routes)
+	d.owners, errs[8] = readOwners(m.Owners)
+	return errors.Join(append(errs[:], d.readL2Only())...)
+}
+
+func (d *Dataplane) readL2Only() (err error) {
+	d.l2only, err = readTable(d.objects.L2only, "L2Only record",
+		func(_ doorsVsidMac, v doorsL2only) uint32 { return v.Tenant })
+	d.learners = make(map[uint32]int)
+	for tenant, entries := range d.l2only.have {
+		for k, v := range entries {
+			d.learners[k.Vsid]++
+			d.hosts.count(tenant, v.Host)
+		}
+	}
+	return err
 }
 
 // Close lets go of the doors and leaves them running.

@@ -18,6 +18,11 @@ type doorsAddress struct {
 	W [4]uint32
 }
 
+type doorsAllowance struct {
+	_   structs.HostLayout
+	Due [4]uint64
+}
+
 type doorsCount struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -30,20 +35,90 @@ type doorsDropKey struct {
 	Reason uint32
 }
 
+type doorsEvent struct {
+	_      structs.HostLayout
+	Kind   doorsEventKind
+	Tenant uint32
+	Vsid   uint32
+	Length uint32
+	Pa     doorsAddress
+	Local  doorsAddress
+	Frame  [256]uint8
+}
+
+type doorsEventKind uint32
+
+const (
+	doorsEventKindEVENT_NEIGHBOUR    doorsEventKind = 0
+	doorsEventKindEVENT_WANTED       doorsEventKind = 1
+	doorsEventKindEVENT_CONTROL      doorsEventKind = 2
+	doorsEventKindEVENT_MISDELIVERED doorsEventKind = 3
+	doorsEventKindEVENT_KINDS        doorsEventKind = 4
+)
+
 type doorsGateway struct {
 	_           structs.HostLayout
 	Layout      doorsLayout
 	Backend     uint32
 	External    uint32
-	Provider4   uint32
 	ExternalMac [6]uint8
 	Pad         uint16
+}
+
+type doorsHost struct {
+	_       structs.HostLayout
+	Pa      doorsAddress
+	Local   doorsAddress
+	NextHop doorsAddress
+	Ifindex uint32
+	Mtu     uint16
+	Flags   uint8
+	Pad     uint8
+}
+
+type doorsHostFlags uint32
+
+const (
+	doorsHostFlagsHOST_IPV6  doorsHostFlags = 1
+	doorsHostFlagsHOST_BOUND doorsHostFlags = 2
+)
+
+type doorsInterface struct {
+	_      structs.HostLayout
+	Tenant uint32
+	Flags  uint32
+}
+
+type doorsInterfaceFlags uint32
+
+const (
+	doorsInterfaceFlagsINTERFACE_ROUTER doorsInterfaceFlags = 1
+)
+
+type doorsL2only struct {
+	_      structs.HostLayout
+	Tenant uint32
+	Host   uint32
 }
 
 type doorsLayout uint32
 
 const (
-	doorsLayoutLAYOUT doorsLayout = 1
+	doorsLayoutLAYOUT doorsLayout = 2
+)
+
+type doorsLocal struct {
+	_     structs.HostLayout
+	Roles uint32
+	Vlan  uint32
+}
+
+type doorsMark uint32
+
+const (
+	doorsMarkTRACE        doorsMark = 1651012722
+	doorsMarkTRACE_RESULT doorsMark = 1650982912
+	doorsMarkAGAIN        doorsMark = 1634140160
 )
 
 type doorsOwner struct {
@@ -76,25 +151,67 @@ type doorsOwnerKey struct {
 type doorsPort struct {
 	_       structs.HostLayout
 	Tenant  uint32
-	Traffic uint32
+	Vsid    uint32
+	Traffic uint16
+	Flags   uint16
 	Mac     [6]uint8
-	Pad     uint16
+	Router  [6]uint8
 }
 
+type doorsPortFlags uint32
+
+const (
+	doorsPortFlagsPORT_ROUTER doorsPortFlags = 1
+	doorsPortFlagsPORT_LEARN  doorsPortFlags = 2
+)
+
 type doorsRecord struct {
-	_    structs.HostLayout
-	Pa   doorsAddress
-	Vsid uint32
-	Mac  [6]uint8
-	Pad  uint16
+	_       structs.HostLayout
+	Host    uint32
+	Vsid    uint32
+	Mac     [6]uint8
+	Traffic uint16
 }
+
+type doorsRecordFlags uint32
+
+const (
+	doorsRecordFlagsRECORD_TYPE    doorsRecordFlags = 3
+	doorsRecordFlagsRECORD_REWRITE doorsRecordFlags = 4
+	doorsRecordFlagsRECORD_STALE   doorsRecordFlags = 8
+	doorsRecordFlagsRECORD_MOVED   doorsRecordFlags = 16
+)
 
 type doorsRole uint32
 
 const (
 	doorsRoleROLE_PROVIDER doorsRole = 1
 	doorsRoleROLE_OWN      doorsRole = 2
+	doorsRoleROLE_BOUND    doorsRole = 4
+	doorsRoleROLE_REWRITE  doorsRole = 8
 )
+
+type doorsRoute struct {
+	_       structs.HostLayout
+	NextHop doorsAddress
+	Vsid    uint32
+	Metric  uint32
+	Flags   uint32
+}
+
+type doorsRouteFlags uint32
+
+const (
+	doorsRouteFlagsROUTE_ON_LINK doorsRouteFlags = 1
+	doorsRouteFlagsROUTE_HERE    doorsRouteFlags = 2
+)
+
+type doorsRouteKey struct {
+	_         structs.HostLayout
+	Prefixlen uint32
+	Tenant    uint32
+	Ip        doorsAddress
+}
 
 type doorsTenant struct {
 	_    structs.HostLayout
@@ -120,12 +237,14 @@ type doorsTraffic struct {
 }
 
 type doorsVsid struct {
-	_       structs.HostLayout
-	Tenant  uint32
-	Ifindex uint32
-	Traffic uint32
-	Mac     [6]uint8
-	Pad     uint16
+	_        structs.HostLayout
+	Tenant   uint32
+	Ifindex  uint32
+	Provider doorsAddress
+	Traffic  uint16
+	Flags    uint16
+	Mac      [6]uint8
+	Router   [6]uint8
 }
 
 type doorsVsidAddress struct {
@@ -134,18 +253,41 @@ type doorsVsidAddress struct {
 	Ip   doorsAddress
 }
 
+type doorsVsidFlags uint32
+
+const (
+	doorsVsidFlagsVSID_INTERFACE doorsVsidFlags = 1
+	doorsVsidFlagsVSID_ROUTER    doorsVsidFlags = 2
+	doorsVsidFlagsVSID_THROUGH   doorsVsidFlags = 4
+	doorsVsidFlagsVSID_LEARN     doorsVsidFlags = 8
+	doorsVsidFlagsVSID_BOUND     doorsVsidFlags = 16
+)
+
+type doorsVsidMac struct {
+	_    structs.HostLayout
+	Vsid uint32
+	Mac  [6]uint8
+	Zero uint16
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	doorsMapAllowances   = "allowances"
+	doorsMapDeclared     = "declared"
 	doorsMapDrops        = "drops"
+	doorsMapEvents       = "events"
 	doorsMapGateway      = "gateway"
+	doorsMapHosts        = "hosts"
 	doorsMapInterfaces   = "interfaces"
+	doorsMapL2only       = "l2only"
 	doorsMapLocal        = "local"
 	doorsMapOwners       = "owners"
 	doorsMapPorts        = "ports"
 	doorsMapProviders    = "providers"
 	doorsMapRecords      = "records"
+	doorsMapRoutes       = "routes"
 	doorsMapTenants      = "tenants"
 	doorsMapTraffic      = "traffic"
 	doorsMapVsids        = "vsids"
@@ -153,6 +295,7 @@ const (
 	doorsProgDoor1Wire   = "door1_wire"
 	doorsProgDoor2Tenant = "door2_tenant"
 	doorsProgDoor2Wire   = "door2_wire"
+	doorsVarTypesForGo   = "types_for_go"
 )
 
 // loadDoors returns the embedded CollectionSpec for doors.
@@ -207,14 +350,20 @@ type doorsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type doorsMapSpecs struct {
+	Allowances *ebpf.MapSpec `ebpf:"allowances"`
+	Declared   *ebpf.MapSpec `ebpf:"declared"`
 	Drops      *ebpf.MapSpec `ebpf:"drops"`
+	Events     *ebpf.MapSpec `ebpf:"events"`
 	Gateway    *ebpf.MapSpec `ebpf:"gateway"`
+	Hosts      *ebpf.MapSpec `ebpf:"hosts"`
 	Interfaces *ebpf.MapSpec `ebpf:"interfaces"`
+	L2only     *ebpf.MapSpec `ebpf:"l2only"`
 	Local      *ebpf.MapSpec `ebpf:"local"`
 	Owners     *ebpf.MapSpec `ebpf:"owners"`
 	Ports      *ebpf.MapSpec `ebpf:"ports"`
 	Providers  *ebpf.MapSpec `ebpf:"providers"`
 	Records    *ebpf.MapSpec `ebpf:"records"`
+	Routes     *ebpf.MapSpec `ebpf:"routes"`
 	Tenants    *ebpf.MapSpec `ebpf:"tenants"`
 	Traffic    *ebpf.MapSpec `ebpf:"traffic"`
 	Vsids      *ebpf.MapSpec `ebpf:"vsids"`
@@ -224,6 +373,7 @@ type doorsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type doorsVariableSpecs struct {
+	TypesForGo *ebpf.VariableSpec `ebpf:"types_for_go"`
 }
 
 // doorsObjects contains all objects after they have been loaded into the kernel.
@@ -246,14 +396,20 @@ func (o *doorsObjects) Close() error {
 //
 // It can be passed to loadDoorsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type doorsMaps struct {
+	Allowances *ebpf.Map `ebpf:"allowances"`
+	Declared   *ebpf.Map `ebpf:"declared"`
 	Drops      *ebpf.Map `ebpf:"drops"`
+	Events     *ebpf.Map `ebpf:"events"`
 	Gateway    *ebpf.Map `ebpf:"gateway"`
+	Hosts      *ebpf.Map `ebpf:"hosts"`
 	Interfaces *ebpf.Map `ebpf:"interfaces"`
+	L2only     *ebpf.Map `ebpf:"l2only"`
 	Local      *ebpf.Map `ebpf:"local"`
 	Owners     *ebpf.Map `ebpf:"owners"`
 	Ports      *ebpf.Map `ebpf:"ports"`
 	Providers  *ebpf.Map `ebpf:"providers"`
 	Records    *ebpf.Map `ebpf:"records"`
+	Routes     *ebpf.Map `ebpf:"routes"`
 	Tenants    *ebpf.Map `ebpf:"tenants"`
 	Traffic    *ebpf.Map `ebpf:"traffic"`
 	Vsids      *ebpf.Map `ebpf:"vsids"`
@@ -261,14 +417,20 @@ type doorsMaps struct {
 
 func (m *doorsMaps) Close() error {
 	return _DoorsClose(
+		m.Allowances,
+		m.Declared,
 		m.Drops,
+		m.Events,
 		m.Gateway,
+		m.Hosts,
 		m.Interfaces,
+		m.L2only,
 		m.Local,
 		m.Owners,
 		m.Ports,
 		m.Providers,
 		m.Records,
+		m.Routes,
 		m.Tenants,
 		m.Traffic,
 		m.Vsids,
@@ -279,6 +441,7 @@ func (m *doorsMaps) Close() error {
 //
 // It can be passed to loadDoorsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type doorsVariables struct {
+	TypesForGo *ebpf.Variable `ebpf:"types_for_go"`
 }
 
 // doorsPrograms contains all programs after they have been loaded into the kernel.

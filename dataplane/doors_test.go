@@ -143,6 +143,7 @@ func up(t testing.TB, h *netlink.Handle, name string) netlink.Link {
 func contoso() Tenant {
 	return Tenant{
 		Name: "Contoso", RoutingDomain: contosoID,
+		Subnets: []Subnet{{5001, netip.MustParsePrefix("10.0.0.0/24")}, {6001, netip.MustParsePrefix("10.0.254.0/24")}},
 		Interfaces: []Interface{{
 			VSID: 6001, Link: "bhi6001", MAC: gatewayMAC, Addresses: []netip.Addr{gatewayCA, gatewayCA6},
 		}},
@@ -160,6 +161,7 @@ func contoso() Tenant {
 func woodgrove() Tenant {
 	return Tenant{
 		Name: "Woodgrove", RoutingDomain: woodgroveID,
+		Subnets: []Subnet{{5002, netip.MustParsePrefix("10.0.0.0/24")}, {6002, netip.MustParsePrefix("10.0.254.0/24")}},
 		Interfaces: []Interface{{
 			VSID: 6002, Link: "bhi6002", MAC: gatewayMAC, Addresses: []netip.Addr{gatewayCA, gatewayCA6},
 		}},
@@ -175,13 +177,22 @@ func woodgrove() Tenant {
 
 func fabrikam() Gateway {
 	return Gateway{
-		Backend: "backend0", External: "If2", ProviderAddresses: []netip.Addr{provider},
+		Backend: "backend0", External: "If2", Providers: on(provider), ProviderMTU: providerMTU,
 		OwnAddresses: []netip.Addr{ownAddress},
 		PoolPrefixes: []netip.Prefix{
 			netip.MustParsePrefix("131.107.10.11/32"), netip.MustParsePrefix("131.107.10.12/30"),
 			netip.MustParsePrefix("131.107.10.16/30"), netip.MustParsePrefix("131.107.10.20/32"),
 		},
 	}
+}
+
+// on is a provider address of a gateway, in a /24 or /64, on its backend link.
+func on(pa netip.Addr) []Provider {
+	bits := 24
+	if pa.Is6() {
+		bits = 64
+	}
+	return []Provider{{Address: netip.PrefixFrom(pa, bits), Link: "backend0"}}
 }
 
 var (

@@ -249,7 +249,7 @@ func newNode(t testing.TB, network *netns.Namespace, s site) *node {
 	}
 	n.tenant.Interfaces = []Interface{own}
 	n.do(t, func() error {
-		return n.SetGateway(Gateway{Backend: "backend0", ProviderAddresses: []netip.Addr{n.pa}})
+		return n.SetGateway(Gateway{Backend: "backend0", Providers: on(n.pa)})
 	})
 	return n
 }
@@ -262,6 +262,9 @@ func meet(t testing.TB, nodes ...*node) {
 			if other == n {
 				continue
 			}
+			n.tenant.Subnets = append(n.tenant.Subnets, Subnet{
+				other.tenant.Interfaces[0].VSID, netip.PrefixFrom(other.tenant.Interfaces[0].Addresses[0], 24),
+			})
 			for _, ca := range other.tenant.Interfaces[0].Addresses {
 				n.tenant.Records = append(n.tenant.Records, Record{
 					CA: ca, VSID: other.tenant.Interfaces[0].VSID, MAC: other.mac, PA: other.pa,

@@ -17,8 +17,8 @@ func (d *Dataplane) Release(wanted []Tenant) error {
 		if !known {
 			id = 0 // nobody's number: whoever has what this tenant wants is another
 		}
-		for _, i := range t.Interfaces {
-			vsids[i.VSID] = id
+		for vsid := range t.vsids() {
+			vsids[vsid] = id
 		}
 		if t.External == nil {
 			continue
@@ -47,8 +47,14 @@ func (d *Dataplane) releaseVSIDs(id uint32, owners map[uint32]uint32) error {
 	}
 	vsids, interfaces := maps.Clone(d.vsids.have[id]), maps.Clone(d.interfaces.have[id])
 	maps.DeleteFunc(vsids, func(vsid uint32, _ doorsVsid) bool { return lost(vsid) })
-	maps.DeleteFunc(interfaces, func(k doorsVsidAddress, _ uint32) bool { return lost(k.Vsid) })
-	return errors.Join(d.vsids.prune(id, vsids), d.interfaces.prune(id, interfaces))
+	maps.DeleteFunc(interfaces, func(k doorsVsidAddress, _ doorsInterface) bool { return lost(k.Vsid) })
+	errs := []error{d.vsids.prune(id, vsids), d.interfaces.prune(id, interfaces)}
+	for k := range d.l2only.have[id] {
+		if lost(k.Vsid) {
+			errs = append(errs, d.dropL2Only(id, k))
+		}
+	}
+	return few(errs)
 }
 
 // releaseOwned makes a tenant let go of the public addresses, or parts of them, that others own. d.mu must be held.

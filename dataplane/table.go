@@ -3,6 +3,7 @@ package dataplane
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -32,14 +33,7 @@ func (t *table[K, V]) remember(tenant uint32, k K, v V) {
 func (t *table[K, V]) add(tenant uint32, want map[K]V) error {
 	var errs []error
 	for k, v := range want {
-		if old, ok := t.have[tenant][k]; ok && old == v {
-			continue
-		}
-		if err := t.kernel.Put(k, v); err != nil {
-			errs = append(errs, fmt.Errorf("write %s %v: %w", t.what, k, err))
-			continue
-		}
-		t.remember(tenant, k, v)
+		errs = append(errs, t.put(tenant, k, v))
 	}
 	return few(errs)
 }
@@ -48,19 +42,35 @@ func (t *table[K, V]) add(tenant uint32, want map[K]V) error {
 func (t *table[K, V]) prune(tenant uint32, want map[K]V) error {
 	var errs []error
 	for k := range t.have[tenant] {
-		if _, ok := want[k]; ok {
-			continue
+		if _, ok := want[k]; !ok {
+			errs = append(errs, t.remove(tenant, k))
 		}
-		if err := t.kernel.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			errs = append(errs, fmt.Errorf("delete %s %v: %w", t.what, k, err))
-			continue
-		}
-		delete(t.have[tenant], k)
 	}
+	return few(errs)
+}
+
+// remove deletes one entry of the tenant's.
+func (t *table[K, V]) remove(tenant uint32, k K) error {
+	if err := t.kernel.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("delete %s %v: %w", t.what, k, err)
+	}
+	delete(t.have[tenant], k)
 	if len(t.have[tenant]) == 0 {
 		delete(t.have, tenant)
 	}
-	return few(errs)
+	return nil
+}
+
+// put writes one entry of the tenant's.
+func (t *table[K, V]) put(tenant uint32, k K, v V) error {
+	if old, ok := t.have[tenant][k]; ok && old == v {
+		return nil
+	}
+	if err := t.kernel.Put(k, v); err != nil {
+		return fmt.Errorf("write %s %v: %w", t.what, k, err)
+	}
+	t.remember(tenant, k, v)
+	return nil
 }
 
 // taken is the other tenant that has the key.
@@ -76,6 +86,7 @@ func (t *table[K, V]) taken(tenant uint32, k K) (uint32, bool) {
 // few joins errors, of which a full map can make a million.
 func few(errs []error) error {
 	const enough = 5
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if len(errs) > enough {
 		errs = append(errs[:enough:enough], fmt.Errorf("and %d more of the kind", len(errs)-enough))
 	}

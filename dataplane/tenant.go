@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,36 +20,51 @@ type Tenant struct {
 	Name string
 	// RoutingDomain tells tenants apart, across restarts and changes of name.
 	RoutingDomain uuid.UUID
+	// Subnets are all virtual subnets of the routing domain. The interfaces' own need not be among them.
+	Subnets []Subnet
 	// Interfaces are the compartment's doors to the virtual network.
 	Interfaces []Interface
+	// Router makes the gateway the router between the virtual subnets; nil where the hosts route.
+	Router *Router
 	// Records say where the customer addresses live. A record in a gateway's own virtual subnet is allowed.
 	Records []Record
+	// Routes say where customer addresses without a record are.
+	Routes []CustomerRoute
 	// External is the compartment's door to the Internet; nil where it has none.
 	External *External
+}
+
+// Subnet is a virtual subnet.
+type Subnet struct {
+	VSID   uint32
+	Prefix netip.Prefix
+}
+
+// gateway is the subnet's default gateway: its lowest address, which its filter answers for in HNV.
+func (s Subnet) gateway() netip.Addr { return s.Prefix.Masked().Addr().Next() }
+
+// Router is the external-router mode: hosts route inside a virtual subnet only and send all else to the gateway.
+type Router struct {
+	// MAC is that of the default gateway in every virtual subnet.
+	MAC net.HardwareAddr
+	// Through makes every routed packet pass the compartment, for its filters.
+	Through bool
 }
 
 // Interface is an internal interface of a compartment.
 type Interface struct {
 	VSID uint32
 	// Link is the name of its veth's end in the Default compartment. Both ends must have the same MTU, at most the
-	// backend link's less 42 bytes: the kernel silently drops a packet that is larger than this end admits, unless it is
-	// a GSO packet, so that a smaller MTU stalls TCP only now and then.
+	// provider network's less the outer headers: the kernel silently drops a packet that is larger than this end admits,
+	// unless it is a GSO packet, so that a smaller MTU stalls TCP only now and then.
 	Link string
 	// MAC is that of the compartment's end, which hosts address their frames to.
 	MAC net.HardwareAddr
 	// Addresses are those that the doors answer ARP and neighbour discovery for.
 	Addresses []netip.Addr
-}
-
-// Record is a lookup record: where a customer address lives.
-type Record struct {
-	// CA is the customer address, unique in the routing domain.
-	CA netip.Addr
-	// VSID is the virtual subnet of the customer address, which packets to it carry.
-	VSID uint32
-	MAC  net.HardwareAddr
-	// PA is the provider address of the host; IPv4.
-	PA netip.Addr
+	// Provider is the gateway's provider address that stands for the interface's address under the rule rewrite;
+	// invalid where there is none.
+	Provider netip.Addr
 }
 
 // External is a compartment's link to the Internet.
@@ -83,24 +97,33 @@ func (t Tenant) validate() error {
 	if t.RoutingDomain == uuid.Nil {
 		bad("the routing domain id must not be zero")
 	}
-	links, vsids, records := make(map[string]bool), make(map[uint32]bool), make(map[netip.Addr]bool)
+	links, vsids := make(map[string]bool), t.vsids()
+	interfaces := make(map[uint32]bool)
 	for _, i := range t.Interfaces {
 		if err := i.validate(); err != nil {
 			bad("interface in VSID %d: %w", i.VSID, err)
 		}
-		if links[i.Link] || vsids[i.VSID] {
+		if links[i.Link] || interfaces[i.VSID] {
 			bad("interface in VSID %d: another one has its VSID or link %s", i.VSID, i.Link)
 		}
-		links[i.Link], vsids[i.VSID] = true, true
+		links[i.Link], interfaces[i.VSID] = true, true
 	}
-	for _, r := range t.Records {
+	for _, s := range t.Subnets {
+		if err := validVSID(s.VSID); err != nil || !s.Prefix.IsValid() {
+			bad("virtual subnet %v in VSID %d: needs a prefix and a VSID within %d to %d", s.Prefix, s.VSID, minVSID, maxVSID)
+		}
+	}
+	if t.Router != nil && (!unicastMAC(t.Router.MAC) || len(t.Interfaces) == 0) {
+		bad("external router: needs a unicast MAC address and an internal interface, has %q and %d", t.Router.MAC,
+			len(t.Interfaces))
+	}
+	errs = append(errs, t.validateRecords(vsids))
+	for _, r := range t.Routes {
 		if err := r.validate(); err != nil {
-			bad("record for %v: %w", r.CA, err)
+			bad("customer route %v: %w", r.Prefix, err)
+		} else if !vsids[r.VSID] {
+			bad("customer route %v: VSID %d is none of the tenant's", r.Prefix, r.VSID)
 		}
-		if records[r.CA] {
-			bad("record for %v: another one is for the same address", r.CA)
-		}
-		records[r.CA] = true
 	}
 	if t.External != nil {
 		if err := t.External.validate(); err != nil {
@@ -108,6 +131,48 @@ func (t Tenant) validate() error {
 		}
 		if links[t.External.Link] {
 			bad("external link: %s is an internal interface's", t.External.Link)
+		}
+	}
+	return few(errs)
+}
+
+// vsids are all VSIDs of the tenant.
+func (t Tenant) vsids() map[uint32]bool {
+	vsids := make(map[uint32]bool)
+	for _, s := range t.Subnets {
+		vsids[s.VSID] = true
+	}
+	for _, i := range t.Interfaces {
+		vsids[i.VSID] = true
+	}
+	return vsids
+}
+
+func (t Tenant) validateRecords(vsids map[uint32]bool) error {
+	type machine struct {
+		vsid uint32
+		mac  [6]byte
+	}
+	var errs []error
+	addresses, machines := make(map[netip.Addr]struct{}, len(t.Records)), make(map[machine]struct{})
+	for _, r := range t.Records {
+		if err := r.declarable(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", r.name(), err))
+			continue
+		}
+		if !vsids[r.VSID] {
+			errs = append(errs, fmt.Errorf("%s: VSID %d is none of the tenant's", r.name(), r.VSID))
+		}
+		var twice bool
+		if r.Type == L2Only {
+			_, twice = machines[machine{r.VSID, [6]byte(r.MAC)}]
+			machines[machine{r.VSID, [6]byte(r.MAC)}] = struct{}{}
+		} else {
+			_, twice = addresses[r.CA]
+			addresses[r.CA] = struct{}{}
+		}
+		if twice {
+			errs = append(errs, fmt.Errorf("%s: another one is for the same address", r.name()))
 		}
 	}
 	return few(errs)
@@ -123,18 +188,6 @@ func (i Interface) validate() error {
 		}
 	}
 	return validVSID(i.VSID)
-}
-
-func (r Record) validate() error {
-	switch {
-	case !unicast(r.CA):
-		return errors.New("the customer address is not a unicast address")
-	case !unicastMAC(r.MAC):
-		return fmt.Errorf("%q is not a unicast MAC address", r.MAC)
-	case !unicast(r.PA) || !r.PA.Is4():
-		return fmt.Errorf("provider address %v is not a unicast IPv4 address", r.PA)
-	}
-	return validVSID(r.VSID)
 }
 
 func (e External) validate() error {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/google/uuid"
@@ -39,12 +41,8 @@ func (d *Dataplane) Tenants() (map[uuid.UUID]string, error) {
 
 // id is the tenant's number. d.mu must be held.
 func (d *Dataplane) id(rdid uuid.UUID) (uint32, bool) {
-	for id, t := range d.tenants {
-		if t.routingDomain == rdid {
-			return id, true
-		}
-	}
-	return 0, false
+	id, ok := d.ids[rdid]
+	return id, ok
 }
 
 // identify finds or makes the tenant's number and keeps its name current. d.mu must be held.
@@ -70,7 +68,7 @@ func (d *Dataplane) identify(t Tenant) (uint32, error) {
 	if err := d.objects.Tenants.Put(doorsTenantId{RoutingDomain: t.RoutingDomain}, value); err != nil {
 		return 0, fmt.Errorf("write tenant %s: %w", t.Name, err)
 	}
-	d.tenants[id] = want
+	d.tenants[id], d.ids[t.RoutingDomain] = want, id
 	return id, nil
 }
 
@@ -78,9 +76,10 @@ func (d *Dataplane) identify(t Tenant) (uint32, error) {
 type entries struct {
 	vsids      map[uint32]doorsVsid
 	ports      map[uint32]doorsPort
-	interfaces map[doorsVsidAddress]uint32
-	providers  map[doorsTenantAddress]uint32
+	interfaces map[doorsVsidAddress]doorsInterface
 	records    map[doorsTenantAddress]doorsRecord
+	l2only     map[doorsVsidMac]doorsL2only
+	routes     []CustomerRoute
 	owned      map[doorsOwnerKey]doorsOwner
 	attach     map[int]string // ifindex to program
 }
@@ -127,32 +126,44 @@ func (d *Dataplane) RemoveTenant(rdid uuid.UUID) error {
 		return fmt.Errorf("remove tenant %s: %w", name, err)
 	}
 	delete(d.tenants, id)
+	delete(d.ids, rdid)
 	return nil
 }
 
 // put makes the kernel hold want for the tenant. What lets packets in comes last and goes first.
 func (d *Dataplane) put(id uint32, want entries) error {
-	errs := []error{
-		d.ports.add(id, want.ports), d.records.add(id, want.records), d.providers.add(id, want.providers),
-		d.interfaces.add(id, want.interfaces),
-	}
+	errs := []error{d.ports.add(id, want.ports), d.interfaces.add(id, want.interfaces), d.setAllL2Only(id, want.l2only)}
+	change, err := d.records.diff(id, want.records, d.stillTaught(id))
+	errs = append(errs, err, d.records.write(change), d.routes.set(id, want.routes, d.here(id)))
 	for ifindex, program := range want.attach {
 		errs = append(errs, d.attach(program, ifindex))
 	}
 	errs = append(errs,
 		d.vsids.add(id, want.vsids), d.owners.set(id, want.owned), d.vsids.prune(id, want.vsids),
-		d.interfaces.prune(id, want.interfaces), d.providers.prune(id, want.providers),
-		d.records.prune(id, want.records), d.ports.prune(id, want.ports), d.sweep())
+		d.interfaces.prune(id, want.interfaces), d.records.removeAll(change.gone), d.ports.prune(id, want.ports),
+		d.setLearning(id), d.hosts.sweep(), d.sweep())
 	return errors.Join(errs...)
+}
+
+// stillTaught tells which records may stay although they are not declared: learned ones of machines that have an L2Only
+// record with the same provider address.
+func (d *Dataplane) stillTaught(id uint32) func(doorsRecord) bool {
+	return func(r doorsRecord) bool {
+		if RecordType(r.Vsid&uint32(doorsRecordFlagsRECORD_TYPE)) != Dynamic {
+			return false
+		}
+		taught, ok := d.l2only.have[id][doorsVsidMac{Vsid: r.Vsid >> 8, Mac: r.Mac}]
+		return ok && taught.Host == r.Host
+	}
 }
 
 // conflicts finds what another tenant has already.
 func (d *Dataplane) conflicts(t Tenant) error {
 	id, _ := d.id(t.RoutingDomain)
 	var errs []error
-	for _, i := range t.Interfaces {
-		if other, taken := d.vsids.taken(id, i.VSID); taken {
-			errs = append(errs, fmt.Errorf("VSID %d belongs to tenant %s", i.VSID, d.tenants[other].name))
+	for vsid := range t.vsids() {
+		if other, taken := d.vsids.taken(id, vsid); taken {
+			errs = append(errs, fmt.Errorf("VSID %d belongs to tenant %s", vsid, d.tenants[other].name))
 		}
 	}
 	if t.External == nil {
@@ -169,49 +180,119 @@ func (d *Dataplane) conflicts(t Tenant) error {
 	return errors.Join(errs...)
 }
 
-// resolve is the entries that t makes. Interfaces whose link is missing are left out, with an error.
+// resolve is the entries that t makes. Interfaces whose link is missing and records whose provider address has no route
+// are left out, with an error.
 func (d *Dataplane) resolve(id uint32, t Tenant) (entries, error) {
 	e := entries{
 		vsids: make(map[uint32]doorsVsid), ports: make(map[uint32]doorsPort),
-		interfaces: make(map[doorsVsidAddress]uint32), providers: make(map[doorsTenantAddress]uint32),
-		records: make(map[doorsTenantAddress]doorsRecord), owned: make(map[doorsOwnerKey]doorsOwner),
-		attach: make(map[int]string),
+		interfaces: make(map[doorsVsidAddress]doorsInterface),
+		records:    make(map[doorsTenantAddress]doorsRecord, len(t.Records)),
+		l2only:     make(map[doorsVsidMac]doorsL2only), routes: t.Routes,
+		owned: make(map[doorsOwnerKey]doorsOwner), attach: make(map[int]string),
 	}
-	for _, r := range t.Records {
-		e.providers[doorsTenantAddress{Tenant: id, Ip: toAddress(r.PA)}] = 1
-		e.records[doorsTenantAddress{Tenant: id, Ip: toAddress(r.CA)}] = doorsRecord{
-			Pa: toAddress(r.PA), Vsid: r.VSID, Mac: [6]byte(r.MAC),
-		}
-	}
-	indexes := d.freeTraffic()
-	var errs []error
+	free := d.freeTraffic()
+	errs := []error{d.resolveSubnets(id, t, &e, free)}
 	for _, i := range t.Interfaces {
-		errs = append(errs, d.resolveInterface(id, i, &e, indexes))
+		errs = append(errs, d.resolveInterface(id, i, t.Router, &e))
 	}
+	if t.Router != nil {
+		e.route(id, t)
+	}
+	errs = append(errs, d.resolveRecords(id, t, &e))
 	if t.External != nil {
-		errs = append(errs, d.resolveExternal(id, *t.External, &e, indexes))
+		errs = append(errs, d.resolveExternal(id, *t.External, &e, free))
 	}
 	return e, errors.Join(errs...)
 }
 
-func (d *Dataplane) resolveInterface(id uint32, i Interface, e *entries, free *indexes) error {
+// resolveSubnets makes an entry of each virtual subnet, with its counter and provider address.
+func (d *Dataplane) resolveSubnets(id uint32, t Tenant, e *entries, free *indexes) error {
+	var errs []error
+	for _, vsid := range slices.Sorted(maps.Keys(t.vsids())) {
+		old, known := d.vsids.have[id][vsid]
+		index, err := free.keep(uint32(old.Traffic), known)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("VSID %d: %w", vsid, err))
+			continue
+		}
+		e.vsids[vsid] = doorsVsid{Tenant: id, Traffic: uint16(index)}.bind(d.hosts.network.bound[vsid]).
+			learning(old.Flags&uint16(doorsVsidFlagsVSID_LEARN) != 0)
+	}
+	return few(errs)
+}
+
+// bind gives the virtual subnet a provider address of its own, if that is valid.
+func (v doorsVsid) bind(pa netip.Addr) doorsVsid {
+	v.Flags, v.Provider = v.Flags&^uint16(doorsVsidFlagsVSID_BOUND), doorsAddress{}
+	if pa.IsValid() {
+		v.Flags, v.Provider = v.Flags|uint16(doorsVsidFlagsVSID_BOUND), toAddress(pa)
+	}
+	return v
+}
+
+func (d *Dataplane) resolveInterface(id uint32, i Interface, router *Router, e *entries) error {
 	ifindex, err := d.linkOf(id, i.Link)
 	if err != nil {
 		return err
 	}
-	old, known := d.vsids.have[id][i.VSID]
-	index, err := free.keep(old.Traffic, known)
-	if err != nil {
-		return err
+	v, ok := e.vsids[i.VSID]
+	if !ok {
+		return nil // there is an error for its virtual subnet already
 	}
-	mac := [6]byte(i.MAC)
-	e.vsids[i.VSID] = doorsVsid{Tenant: id, Ifindex: ifindex, Traffic: index, Mac: mac}
-	e.ports[ifindex] = doorsPort{Tenant: id, Traffic: index, Mac: mac}
+	v.Ifindex, v.Mac, v.Flags = ifindex, [6]byte(i.MAC), v.Flags|uint16(doorsVsidFlagsVSID_INTERFACE)
+	e.vsids[i.VSID] = v
+	p := doorsPort{Tenant: id, Vsid: i.VSID, Traffic: v.Traffic, Mac: v.Mac}
+	if router != nil {
+		p.Flags, p.Router = uint16(doorsPortFlagsPORT_ROUTER), [6]byte(router.MAC)
+	}
+	e.ports[ifindex] = p.learning(d.ports.have[id][ifindex].Flags&uint16(doorsPortFlagsPORT_LEARN) != 0)
 	e.attach[int(ifindex)] = doorsProgDoor1Tenant
 	for _, a := range i.Addresses {
-		e.interfaces[doorsVsidAddress{Vsid: i.VSID, Ip: toAddress(a)}] = id
+		e.interfaces[doorsVsidAddress{Vsid: i.VSID, Ip: toAddress(a)}] = doorsInterface{Tenant: id}
 	}
 	return nil
+}
+
+// route makes the gateway the router of every virtual subnet. Those without an interface of their own lead into the
+// compartment by the first one.
+func (e *entries) route(id uint32, t Tenant) {
+	first := e.vsids[t.Interfaces[0].VSID]
+	for vsid, v := range e.vsids {
+		if v.Flags&uint16(doorsVsidFlagsVSID_INTERFACE) == 0 {
+			v.Ifindex, v.Mac = first.Ifindex, first.Mac
+		}
+		v.Router, v.Flags = [6]byte(t.Router.MAC), v.Flags|uint16(doorsVsidFlagsVSID_ROUTER)
+		if t.Router.Through {
+			v.Flags |= uint16(doorsVsidFlagsVSID_THROUGH)
+		}
+		e.vsids[vsid] = v
+	}
+	for _, s := range t.Subnets {
+		k := doorsVsidAddress{Vsid: s.VSID, Ip: toAddress(s.gateway())}
+		if _, own := e.interfaces[k]; !own {
+			e.interfaces[k] = doorsInterface{Tenant: id, Flags: uint32(doorsInterfaceFlagsINTERFACE_ROUTER)}
+		}
+	}
+}
+
+func (d *Dataplane) resolveRecords(id uint32, t Tenant, e *entries) error {
+	var errs []error
+	for _, r := range t.Records {
+		v, ok := e.vsids[r.VSID]
+		if !ok {
+			continue // there is an error for its virtual subnet already
+		}
+		entry, err := d.encode(r, v)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", r.name(), err))
+		case r.Type == L2Only:
+			e.l2only[doorsVsidMac{Vsid: r.VSID, Mac: entry.Mac}] = doorsL2only{Tenant: id, Host: entry.Host}
+		default:
+			e.records[doorsTenantAddress{Tenant: id, Ip: toAddress(r.CA)}] = entry
+		}
+	}
+	return few(errs)
 }
 
 func (d *Dataplane) resolveExternal(id uint32, x External, e *entries, free *indexes) error {
@@ -225,7 +306,7 @@ func (d *Dataplane) resolveExternal(id uint32, x External, e *entries, free *ind
 		return err
 	}
 	mac := [6]byte(x.MAC)
-	e.ports[ifindex] = doorsPort{Tenant: id, Traffic: index, Mac: mac}
+	e.ports[ifindex] = doorsPort{Tenant: id, Traffic: uint16(index), Mac: mac}
 	e.attach[int(ifindex)] = doorsProgDoor2Tenant
 	for _, p := range x.Owned {
 		for _, k := range p.keys() {

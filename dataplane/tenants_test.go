@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -22,9 +23,12 @@ type snapshot struct {
 	Tenants    map[doorsTenantId]doorsTenant
 	Vsids      map[uint32]doorsVsid
 	Ports      map[uint32]doorsPort
-	Interfaces map[doorsVsidAddress]uint32
+	Interfaces map[doorsVsidAddress]doorsInterface
+	Hosts      map[uint32]doorsHost
 	Providers  map[doorsTenantAddress]uint32
 	Records    map[doorsTenantAddress]doorsRecord
+	L2only     map[doorsVsidMac]doorsL2only
+	Routes     map[doorsRouteKey]doorsRoute
 	Owners     map[doorsOwnerKey]doorsOwner
 }
 
@@ -40,10 +44,13 @@ func dump[K comparable, V any](t testing.TB, m *ebpf.Map) map[K]V {
 func (d *doors) snapshot(t testing.TB) snapshot {
 	t.Helper()
 	m := &d.objects.doorsMaps
+	hosts := dump[uint32, doorsHost](t, m.Hosts)
+	maps.DeleteFunc(hosts, func(_ uint32, h doorsHost) bool { return h == doorsHost{} })
 	return snapshot{
 		dump[doorsTenantId, doorsTenant](t, m.Tenants), dump[uint32, doorsVsid](t, m.Vsids),
-		dump[uint32, doorsPort](t, m.Ports), dump[doorsVsidAddress, uint32](t, m.Interfaces),
+		dump[uint32, doorsPort](t, m.Ports), dump[doorsVsidAddress, doorsInterface](t, m.Interfaces), hosts,
 		dump[doorsTenantAddress, uint32](t, m.Providers), dump[doorsTenantAddress, doorsRecord](t, m.Records),
+		dump[doorsVsidMac, doorsL2only](t, m.L2only), dump[doorsRouteKey, doorsRoute](t, m.Routes),
 		dump[doorsOwnerKey, doorsOwner](t, m.Owners),
 	}
 }
@@ -60,8 +67,8 @@ func (d *doors) readOnly(t testing.TB) (restore func()) {
 	t.Helper()
 	var undo []func()
 	for _, m := range []**ebpf.Map{
-		&d.vsids.kernel, &d.ports.kernel, &d.interfaces.kernel, &d.providers.kernel, &d.records.kernel, &d.owners.kernel,
-		&d.local.kernel, &d.objects.Tenants,
+		&d.vsids.kernel, &d.ports.kernel, &d.interfaces.kernel, &d.records.kernel, &d.owners.kernel,
+		&d.local.kernel, &d.hosts.kernel, &d.hosts.providers, &d.l2only.kernel, &d.routes.kernel, &d.records.declared.kernel, &d.objects.Tenants,
 	} {
 		original := *m
 		info, err := original.Info()
@@ -266,7 +273,7 @@ func TestSetTenantDoesTheRestWhenALinkIsMissing(t *testing.T) {
 	if records, err := d.Records(contosoID); err != nil || len(records) != 1 {
 		t.Errorf("records %v, %v", records, err)
 	}
-	if _, ok := d.snapshot(t).Vsids[6001]; ok {
+	if d.snapshot(t).Vsids[6001].Ifindex != 0 {
 		t.Error("the virtual subnet still leads to the link that is gone")
 	}
 }

@@ -1,55 +1,81 @@
 // SPDX-License-Identifier: Apache-2.0
 // Door 1, on the provider network: by VSID into a compartment, by lookup record out of it.
 #pragma once
+#include "hairpin.h"
 #include "neighbour.h"
-#include "nvgre.h"
-
-#define DOOR1_REACH (INNER4 + ETHER + 40 + 32)
-// A mark that no packet from a compartment carries: leaving a namespace clears it.
-#define AGAIN 0x62686431
 
 // Sends what answers an NVGRE packet back to where that came from.
-static __always_inline int reply4(struct __sk_buff *skb)
+static __noinline int reply(struct __sk_buff *skb, const struct frame *f)
 {
-	void *data = reach(skb, INNER4 + ETHER);
+	void *data = reach(skb, INNER(HEADER6));
 	struct ether *e = data;
-	struct iphdr *ip = data + ETHER;
 	__u8 mac[6];
 
-	if (data + INNER4 + ETHER > end_of(skb))
+	if (data + INNER(HEADER6) > end_of(skb))
 		return NEXT;
 	__builtin_memcpy(mac, e->dst, 6);
 	__builtin_memcpy(e->dst, e->src, 6);
 	__builtin_memcpy(e->src, mac, 6);
-	outer4(ip, ip->daddr, ip->saddr, 0, skb->len - ETHER);
+	if (f->at == INNER(HEADER6))
+		outer6(data + ETHER, &f->local, &f->pa, 0, f->vsid, skb->len - ETHER);
+	else
+		outer4(data + ETHER, f->local.w[3], f->pa.w[3], 0, skb->len - ETHER);
+	if (f->vlan && bpf_skb_vlan_push(skb, bpf_htons(VLAN_8021Q), f->vlan))
+		return drop(skb, 0, DOOR1_KERNEL_REFUSED);
 	return bpf_redirect(skb->ifindex, 0);
 }
 
-static __always_inline int inner_arp(struct __sk_buff *skb, struct vsid *v, __u32 number)
+// The MAC address that the gateway has at one of its addresses in a virtual subnet; NULL where that is none of its.
+static __always_inline const __u8 *own_mac(const struct vsid *v, const struct vsid_address *asked)
 {
-	void *data = (void *)(long)skb->data;
-	struct ether *e = data + INNER4;
-	struct arp *a = data + INNER4 + ETHER;
-	struct vsid_address key = { .vsid = number };
+	struct interface *i = bpf_map_lookup_elem(&interfaces, asked);
 
-	if (data + INNER4 + ETHER + ARP_LENGTH > end_of(skb))
-		return drop(skb, v->tenant, DOOR1_INNER_ARP);
-	key.ip = arp_target(a);
-	if (!is_request(a) || is_gratuitous(a) || !bpf_map_lookup_elem(&interfaces, &key))
-		return drop(skb, v->tenant, DOOR1_INNER_ARP);
-	answer_arp(e, a, v->mac);
-	return reply4(skb);
+	if (!i)
+		return 0;
+	return i->flags & INTERFACE_ROUTER ? v->router : v->mac;
 }
 
-static __always_inline int inner_nd(struct __sk_buff *skb, struct vsid *v, __u32 number)
+static __noinline int inner_arp(struct __sk_buff *skb, const struct vsid *v, const struct frame *f)
 {
-	struct vsid_address key = { .vsid = number };
+	struct vsid_address key = { .vsid = f->vsid };
+	struct { __u16 align; struct ether ether; struct arp arp; } q;
+	const __u8 *mac;
 
-	if (!solicitation(skb, INNER4, &key.ip) || !bpf_map_lookup_elem(&interfaces, &key))
-		return drop(skb, v->tenant, DOOR1_INNER_ND);
-	if (!answer_solicitation(skb, INNER4, v->mac))
+	if (bpf_skb_load_bytes(skb, f->at, &q.ether, ETHER + ARP_LENGTH) || !is_request(&q.arp) || is_gratuitous(&q.arp))
+		return drop(skb, v->tenant, DOOR1_INNER_ARP);
+	key.ip = arp_target(&q.arp);
+	mac = own_mac(v, &key);
+	if (!mac)
+		return drop(skb, v->tenant, DOOR1_INNER_ARP);
+	answer_arp(&q.ether, &q.arp, mac);
+	if (bpf_skb_store_bytes(skb, f->at, &q.ether, ETHER + ARP_LENGTH, 0))
 		return drop(skb, v->tenant, DOOR1_KERNEL_REFUSED);
-	return reply4(skb);
+	return reply(skb, f);
+}
+
+static __noinline int inner_nd(struct __sk_buff *skb, const struct vsid *v, const struct frame *f)
+{
+	struct vsid_address key = { .vsid = f->vsid };
+	const __u8 *mac;
+
+	if (!solicitation(skb, f->at, &key.ip))
+		return drop(skb, v->tenant, DOOR1_INNER_ND);
+	mac = own_mac(v, &key);
+	if (!mac)
+		return drop(skb, v->tenant, DOOR1_INNER_ND);
+	if (!answer_solicitation(skb, f->at, mac))
+		return drop(skb, v->tenant, DOOR1_KERNEL_REFUSED);
+	return reply(skb, f);
+}
+
+// A frame for a MAC address that is not the gateway's: the daemon tells the sender where the machine is, if it knows.
+static __noinline int misdelivered(struct __sk_buff *skb, const struct vsid *v, const struct frame *f)
+{
+	__u8 first;
+
+	if (!bpf_skb_load_bytes(skb, f->at, &first, 1) && !(first & 1))
+		emit(skb, v->tenant, EVENT_MISDELIVERED, f);
+	return drop(skb, v->tenant, DOOR1_INNER_MAC);
 }
 
 // Whether the inner IP packet is whole, within `limit` bytes of outer payload (or any number, for a GSO packet).
@@ -65,17 +91,21 @@ static __always_inline bool whole6(struct ipv6hdr *ip, __u32 limit)
 	return ip->version == 6 && (limit == ~0U || sizeof(*ip) + bpf_ntohs(ip->payload_len) <= limit);
 }
 
-// Hands the inner packet of a frame to the compartment, whose interface it names.
-static __always_inline int enter(struct __sk_buff *skb, struct vsid *v, bool ipv6)
+// Hands the inner packet of a frame to the compartment.
+static __always_inline int enter(struct __sk_buff *skb, const struct vsid *v, bool ipv6, const int header)
 {
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+	__u32 packets = segments(skb);
 	struct ether *e;
 	__u8 from[6];
 	void *data = (void *)(long)skb->data;
 
-	if (data + INNER4 + ETHER > end_of(skb))
+	if (data + INNER(header) + ETHER > end_of(skb))
 		return drop(skb, v->tenant, DOOR1_INNER_LENGTH);
-	__builtin_memcpy(from, ((struct ether *)(data + INNER4))->src, 6);
-	if (bpf_skb_adjust_room(skb, -ROOM4, BPF_ADJ_ROOM_MAC, DECAP4 | (ipv6 ? DECAP_TO_IPV6 : 0)))
+	__builtin_memcpy(from, ((struct ether *)(data + INNER(header)))->src, 6);
+	if (ipv6 != (header == HEADER6))
+		flags |= ipv6 ? DECAP_TO_IPV6 : DECAP_TO_IPV4;
+	if (bpf_skb_adjust_room(skb, -ROOM(header), BPF_ADJ_ROOM_MAC, flags))
 		return drop(skb, v->tenant, DOOR1_KERNEL_REFUSED);
 	e = (void *)(long)skb->data;
 	if ((void *)(e + 1) > end_of(skb))
@@ -83,208 +113,334 @@ static __always_inline int enter(struct __sk_buff *skb, struct vsid *v, bool ipv
 	__builtin_memcpy(e->dst, v->mac, 6);
 	__builtin_memcpy(e->src, from, 6);
 	e->proto = ipv6 ? bpf_htons(ETH_P_IPV6) : bpf_htons(ETH_P_IP);
-	count_in(v->traffic, skb->len);
+	count_in(skb, v->traffic, packets, skb->len);
 	return bpf_redirect_peer(v->ifindex, 0);
 }
 
+// An inner IP packet that is whole and for the gateway: `routed` is whether it is addressed to the external router.
+static __always_inline int accept(struct __sk_buff *skb, const struct vsid *v, const struct frame *f, bool routed,
+				  bool ipv6, __u8 ecn, __u8 tos, const int header)
+{
+	if (routed && !(v->flags & VSID_THROUGH)) {
+		int verdict = header == HEADER6 ? hairpin6(skb, v, f, tos) : hairpin4(skb, v, f, tos);
+
+		if (verdict != HERE)
+			return verdict;
+	}
+	tos &= 3;
+	if (((tos == CE && ecn != CE) || (tos == ECT1 && ecn == ECT0)) && !carry_ecn(skb, INNER(header) + ETHER, tos))
+		return drop(skb, v->tenant, DOOR1_INNER_CONGESTION);
+	return enter(skb, v, ipv6, header);
+}
+
 // The inner frame, when its outer headers are accepted. `limit` is the room that they leave for the inner IP packet.
-static __always_inline int inner(struct __sk_buff *skb, struct vsid *v, __u32 number, __u32 limit)
+static __always_inline int inner(struct __sk_buff *skb, const struct vsid *v, const struct frame *f, __u32 limit,
+				 __u8 tos, const int header)
 {
 	void *data = (void *)(long)skb->data, *end = end_of(skb);
-	struct ether *e = data + INNER4;
-	void *ip = data + INNER4 + ETHER;
-	bool mine;
+	struct ether *e = data + INNER(header);
+	void *ip = data + INNER(header) + ETHER;
+	bool mine, routed;
 
 	if (ip > end)
 		return drop(skb, v->tenant, DOOR1_INNER_LENGTH);
-	mine = same_mac(e->dst, v->mac);
+	mine = v->flags & VSID_INTERFACE && same_mac(e->dst, v->mac);
+	routed = v->flags & VSID_ROUTER && v->ifindex && same_mac(e->dst, v->router);
 	switch (bpf_ntohs(e->proto)) {
 	case VLAN_8021Q:
 	case VLAN_8021AD:
 	case VLAN_OLD_QINQ:
 		return drop(skb, v->tenant, DOOR1_INNER_VLAN);
 	case ETH_P_ARP:
-		if (!mine && !(e->dst[0] & 1))
-			return drop(skb, v->tenant, DOOR1_INNER_MAC);
-		return inner_arp(skb, v, number);
-	case ETH_P_IP:
-		if (!mine)
-			return drop(skb, v->tenant, DOOR1_INNER_MAC);
-		if (ip + sizeof(struct iphdr) > end || !whole4(ip, limit))
+		if (!mine && !routed && !(e->dst[0] & 1))
+			return misdelivered(skb, v, f);
+		return inner_arp(skb, v, f);
+	case ETH_P_IP: {
+		struct iphdr *ip4 = ip;
+
+		if (!mine && !routed)
+			return misdelivered(skb, v, f);
+		if (ip + sizeof(*ip4) > end || !whole4(ip4, limit))
 			return drop(skb, v->tenant, DOOR1_INNER_LENGTH);
-		return enter(skb, v, false);
+		return accept(skb, v, f, routed, false, ip4->tos & 3, tos, header);
+	}
 	case ETH_P_IPV6: {
 		struct ipv6hdr *ip6 = ip;
 		__u8 *type = ip + sizeof(*ip6);
 
-		if (!mine && !(e->dst[0] & 1))
-			return drop(skb, v->tenant, DOOR1_INNER_MAC);
+		if (!mine && !routed && !(e->dst[0] & 1))
+			return misdelivered(skb, v, f);
 		if (ip + sizeof(*ip6) > end || !whole6(ip6, limit))
 			return drop(skb, v->tenant, DOOR1_INNER_LENGTH);
 		if (ip6->nexthdr == ICMPV6 && (void *)(type + 1) <= end && *type >= ND_FIRST && *type <= ND_LAST)
-			return inner_nd(skb, v, number);
-		if (!mine)
+			return inner_nd(skb, v, f);
+		if (!mine && !routed)
 			return drop(skb, v->tenant, DOOR1_INNER_MAC);
-		return enter(skb, v, true);
+		return accept(skb, v, f, routed, true, traffic_class(ip6) & 3, tos, header);
 	}
 	}
-	return drop(skb, v->tenant, mine ? DOOR1_INNER_ETHERTYPE : DOOR1_INNER_MAC);
+	return mine || routed ? drop(skb, v->tenant, DOOR1_INNER_ETHERTYPE) : misdelivered(skb, v, f);
 }
 
-static __always_inline int nvgre4(struct __sk_buff *skb, struct iphdr *ip)
+// A GRE packet to a provider address, of `length` bytes with its outer IP header.
+static __always_inline int nvgre(struct __sk_buff *skb, struct frame *f, const struct local *to, __u32 length, __u8 tos,
+				 const int header)
 {
-	struct gre *gre = (void *)(ip + 1);
-	__u32 length = bpf_ntohs(ip->tot_len), limit = ~0U, number;
-	struct tenant_address from = { .ip = mapped(ip->saddr) };
+	struct gre *gre = (void *)(long)skb->data + ETHER + header;
+	__u32 limit = ~0U;
+	struct tenant_address from = { .ip = f->pa };
 	struct vsid *v;
 
 	if ((void *)(gre + 1) > end_of(skb))
 		return drop(skb, 0, DOOR1_OUTER_LENGTH);
 	if (!skb->gso_size) {
-		if (length < ROOM4 || length + ETHER > skb->len)
+		if (length < ROOM(header) || length + ETHER > skb->len)
 			return drop(skb, 0, DOOR1_OUTER_LENGTH);
-		limit = length - ROOM4;
+		limit = length - ROOM(header);
 	}
 	if (gre->flags != bpf_htons(GRE_KEY_PRESENT))
 		return drop(skb, 0, DOOR1_GRE_HEADER);
 	if (gre->proto != bpf_htons(GRE_ETHERNET))
 		return drop(skb, 0, DOOR1_GRE_PROTOCOL);
-	number = bpf_ntohl(gre->key) >> 8;
-	v = bpf_map_lookup_elem(&vsids, &number);
+	f->vsid = bpf_ntohl(gre->key) >> 8;
+	f->at = INNER(header);
+	v = bpf_map_lookup_elem(&vsids, &f->vsid);
 	if (!v)
 		return drop(skb, 0, DOOR1_UNKNOWN_VSID);
+	if (v->flags & VSID_BOUND ? !same(&v->provider, &f->local) : to->roles & ROLE_BOUND)
+		return drop(skb, v->tenant, DOOR1_WRONG_PROVIDER);
 	from.tenant = v->tenant;
 	if (!bpf_map_lookup_elem(&providers, &from))
 		return drop(skb, v->tenant, DOOR1_UNLISTED_PROVIDER);
-	return inner(skb, v, number, limit);
+	if (f->vlan) {
+		if (bpf_skb_vlan_pop(skb))
+			return drop(skb, v->tenant, DOOR1_KERNEL_REFUSED);
+		reach(skb, INNER(header) + ETHER + HEADER4);
+	}
+	return inner(skb, v, f, limit, tos, header);
+}
+
+// The provider address that a frame is for; NULL where it is for none. `reason` is why it is dropped, if it is.
+static __always_inline struct local *provider(struct __sk_buff *skb, struct frame *f, enum reason *reason)
+{
+	struct local *l = bpf_map_lookup_elem(&local, &f->local);
+	__u32 vlan = skb->vlan_present ? skb->vlan_tci & VLAN_ID : 0;
+
+	if (!l || !(l->roles & ROLE_PROVIDER))
+		return 0;
+	f->vlan = l->vlan;
+	*reason = 0;
+	if (vlan != l->vlan)
+		*reason = DOOR1_WRONG_VLAN;
+	else if (skb->pkt_type != TO_US)
+		*reason = DOOR1_NOT_UNICAST;
+	return l;
+}
+
+static __always_inline int wire4(struct __sk_buff *skb, struct iphdr *ip)
+{
+	struct frame f = {};
+	enum reason reason;
+	struct local *to;
+	__u8 *type = (void *)(ip + 1);
+
+	if ((void *)(ip + 1) > end_of(skb) || ip->version != 4)
+		return NEXT;
+	f.local = mapped(ip->daddr);
+	f.pa = mapped(ip->saddr);
+	to = provider(skb, &f, &reason);
+	if (!to)
+		return NEXT;
+	if (reason)
+		return drop(skb, 0, reason);
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+		return drop(skb, 0, DOOR1_OUTER_FRAGMENT);
+	if (ip->ihl != 5)
+		return drop(skb, 0, DOOR1_OUTER_OPTIONS);
+	if (ip->protocol == PROTOCOL_GRE)
+		return nvgre(skb, &f, to, bpf_ntohs(ip->tot_len), ip->tos, HEADER4);
+	if (ip->protocol == PROTOCOL_ICMP && (void *)(type + 2) <= end_of(skb)) {
+		// Echo and its reply: an operator's ping of the provider address.
+		if (*type == 8 || *type == 0)
+			return NEXT;
+		if (*type == 3 && type[1] == 4)
+			return drop(skb, 0, DOOR1_OUTER_TOO_BIG);
+	}
+	return drop(skb, 0, DOOR1_NOT_NVGRE);
+}
+
+static __always_inline int wire6(struct __sk_buff *skb, struct ipv6hdr *ip)
+{
+	struct frame f = {};
+	enum reason reason;
+	struct local *to;
+	__u8 *type = (void *)(ip + 1);
+
+	if ((void *)(ip + 1) > end_of(skb) || ip->version != 6)
+		return NEXT;
+	f.local = plain(&ip->daddr);
+	f.pa = plain(&ip->saddr);
+	to = provider(skb, &f, &reason);
+	if (!to)
+		return NEXT;
+	if (reason)
+		return drop(skb, 0, reason);
+	switch (ip->nexthdr) {
+	case PROTOCOL_GRE:
+		return nvgre(skb, &f, to, sizeof(*ip) + bpf_ntohs(ip->payload_len), traffic_class(ip), HEADER6);
+	case ICMPV6:
+		if ((void *)(type + 1) > end_of(skb))
+			break;
+		// Echo and its reply; the provider network's own neighbour discovery, which the kernel takes part in.
+		if (*type == 128 || *type == 129 || (*type >= ND_FIRST && *type <= ND_LAST))
+			return NEXT;
+		if (*type == 2)
+			return drop(skb, 0, DOOR1_OUTER_TOO_BIG);
+		break;
+	case 44:
+		return drop(skb, 0, DOOR1_OUTER_FRAGMENT);
+	case 0: case 43: case 60:
+		return drop(skb, 0, DOOR1_OUTER_OPTIONS);
+	}
+	return drop(skb, 0, DOOR1_NOT_NVGRE);
 }
 
 // Everything that comes in on the provider network. What is not for a provider address is the kernel's.
 SEC("tcx/ingress")
 int door1_wire(struct __sk_buff *skb)
 {
-	void *data = reach(skb, DOOR1_REACH);
-	struct ether *e = data;
-	struct iphdr *ip = data + ETHER;
-	struct address to;
-	enum role *role;
-
-	if (skb->vlan_present || skb->pkt_type == TO_ANOTHER || (void *)(ip + 1) > end_of(skb))
-		return NEXT;
-	if (e->proto != bpf_htons(ETH_P_IP) || ip->version != 4)
-		return NEXT;
-	to = mapped(ip->daddr);
-	role = bpf_map_lookup_elem(&local, &to);
-	if (!role || !(*role & ROLE_PROVIDER))
-		return NEXT;
-	if (skb->pkt_type != TO_US)
-		return drop(skb, 0, DOOR1_NOT_UNICAST);
-	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
-		return drop(skb, 0, DOOR1_OUTER_FRAGMENT);
-	if (ip->ihl != 5)
-		return drop(skb, 0, DOOR1_OUTER_OPTIONS);
-	if (ip->protocol == PROTOCOL_GRE)
-		return nvgre4(skb, ip);
-	if (ip->protocol == PROTOCOL_ICMP) {
-		__u8 *type = (void *)(ip + 1);
-
-		// Echo and its reply: an operator's ping of the provider address.
-		if ((void *)(type + 1) <= end_of(skb) && (*type == 8 || *type == 0))
-			return NEXT;
-	}
-	return drop(skb, 0, DOOR1_NOT_NVGRE);
-}
-
-// Adds room for the outer headers. A packet that was decapsulated before still counts as encapsulated, so the kernel
-// refuses to encapsulate it again (EALREADY); the second way leaves skb->protocol at the inner packet's.
-static __always_inline int make_room(struct __sk_buff *skb, bool *again)
-{
-	int err = bpf_skb_adjust_room(skb, ROOM4, BPF_ADJ_ROOM_MAC, ENCAP4);
-
-	*again = err == -114;
-	return *again ? bpf_skb_adjust_room(skb, ROOM4, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) : err;
-}
-
-static __always_inline int leave(struct __sk_buff *skb, struct gateway *g, struct port *p, struct record *r, __u8 tos)
-{
-	__u32 inside = skb->len, flow = bpf_get_hash_recalc(skb);
-	__be16 proto;
-	bool again;
-	void *data = (void *)(long)skb->data;
+	void *data = reach(skb, INNER(HEADER4) + ETHER + HEADER4);
 	struct ether *e = data;
 
-	if ((void *)(e + 1) > end_of(skb))
-		return drop(skb, p->tenant, DOOR1_MALFORMED);
-	proto = e->proto;
-	if (make_room(skb, &again))
-		return drop(skb, p->tenant, DOOR1_KERNEL_REFUSED);
-	data = reach(skb, INNER4 + ETHER);
-	if (data + INNER4 + ETHER > end_of(skb))
-		return drop(skb, p->tenant, DOOR1_KERNEL_REFUSED);
-	outer4(data + ETHER, g->provider4, r->pa.w[3], tos, skb->len - ETHER);
-	struct gre *gre = data + ETHER + sizeof(struct iphdr);
-	gre->flags = bpf_htons(GRE_KEY_PRESENT);
-	gre->proto = bpf_htons(GRE_ETHERNET);
-	gre->key = bpf_htonl(r->vsid << 8 | (flow & 0xff));
-	e = data + INNER4;
-	__builtin_memcpy(e->dst, r->mac, 6);
-	__builtin_memcpy(e->src, p->mac, 6);
-	e->proto = proto;
-	((struct ether *)data)->proto = bpf_htons(ETH_P_IP);
-	count_out(p->traffic, inside);
-	if (again && proto == bpf_htons(ETH_P_IPV6)) {
-		// Receiving the frame once more makes the kernel read the new, IPv4, type of it.
-		skb->mark = AGAIN;
-		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+	if (skb->pkt_type == TO_ANOTHER || (void *)(e + 1) > end_of(skb))
+		return NEXT;
+	if (e->proto == bpf_htons(ETH_P_IP))
+		return wire4(skb, data + ETHER);
+	if (e->proto != bpf_htons(ETH_P_IPV6))
+		return NEXT;
+	data = reach(skb, INNER(HEADER6) + ETHER + HEADER6 + 1);
+	return wire6(skb, data + ETHER);
+}
+
+// A compartment asks for the MAC address of a customer address: the records know, and the wire is not asked.
+static __noinline int port_arp(struct __sk_buff *skb, const struct port *p)
+{
+	struct tenant_address to = { .tenant = p->tenant };
+	struct { __u16 align; struct ether ether; struct arp arp; } q;
+	struct frame f = { .vsid = p->vsid };
+	struct record r;
+
+	if (bpf_skb_load_bytes(skb, 0, &q.ether, ETHER + ARP_LENGTH) || !is_request(&q.arp) || is_gratuitous(&q.arp))
+		return drop(skb, p->tenant, DOOR1_NEIGHBOUR);
+	to.ip = arp_target(&q.arp);
+	if (!find_record(&to, &r)) {
+		if (p->flags & PORT_LEARN)
+			emit(skb, p->tenant, EVENT_WANTED, &f);
+		return drop(skb, p->tenant, DOOR1_NEIGHBOUR);
 	}
-	return bpf_redirect_neigh(g->backend, 0, 0, 0);
+	answer_arp(&q.ether, &q.arp, r.mac);
+	if (bpf_skb_store_bytes(skb, 0, &q.ether, ETHER + ARP_LENGTH, 0))
+		return drop(skb, p->tenant, DOOR1_KERNEL_REFUSED);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+static __noinline int port_nd(struct __sk_buff *skb, const struct port *p)
+{
+	struct tenant_address to = { .tenant = p->tenant };
+	struct frame f = { .vsid = p->vsid };
+	struct record r;
+
+	if (!solicitation(skb, 0, &to.ip))
+		return drop(skb, p->tenant, DOOR1_LINK_SCOPE);
+	if (!find_record(&to, &r)) {
+		if (p->flags & PORT_LEARN)
+			emit(skb, p->tenant, EVENT_WANTED, &f);
+		return drop(skb, p->tenant, DOOR1_NEIGHBOUR);
+	}
+	if (!answer_solicitation(skb, 0, r.mac))
+		return drop(skb, p->tenant, DOOR1_KERNEL_REFUSED);
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+// No record and no route: the daemon may find out where the address is.
+static __noinline int unknown_address(struct __sk_buff *skb, const struct port *p)
+{
+	struct frame f = { .vsid = p->vsid };
+
+	if (p->flags & PORT_LEARN)
+		emit(skb, p->tenant, EVENT_WANTED, &f);
+	return drop(skb, p->tenant, DOOR1_NO_RECORD);
+}
+
+static __always_inline int received_again(struct __sk_buff *skb, const struct port *p)
+{
+	__u32 host = skb->mark & MARK_LOW;
+	struct host *h = bpf_map_lookup_elem(&hosts, &host);
+
+	skb->mark = 0;
+	if (!h || !h->ifindex)
+		return drop(skb, p->tenant, DOOR1_NOT_READY);
+	return send_to(h);
 }
 
 // Everything that a compartment sends into its virtual network.
 SEC("tcx/ingress")
 int door1_tenant(struct __sk_buff *skb)
 {
-	void *data = reach(skb, ETHER + sizeof(struct ipv6hdr)), *end = end_of(skb);
-	struct gateway *g = the_gateway();
-	__u32 link = skb->ifindex;
+	void *data = reach(skb, ETHER + HEADER4), *end = end_of(skb);
+	__u32 link = skb->ifindex, flow;
 	struct port *p = bpf_map_lookup_elem(&ports, &link);
 	struct tenant_address to = {};
 	struct ether *e = data;
-	struct record *r;
+	struct record r;
+	struct host *h;
+	__be16 proto;
 	__u8 tos;
 
 	if (!p)
 		return drop(skb, 0, DOOR1_UNKNOWN_LINK);
-	if (!g || !g->backend || !g->provider4)
-		return drop(skb, p->tenant, DOOR1_NOT_READY);
-	if (skb->mark == AGAIN) {
-		skb->mark = 0;
-		return bpf_redirect_neigh(g->backend, 0, 0, 0);
-	}
+	if ((skb->mark & ~MARK_LOW) == AGAIN)
+		return received_again(skb, p);
 	if (skb->vlan_present || (void *)(e + 1) > end)
 		return drop(skb, p->tenant, DOOR1_NOT_IP);
 	to.tenant = p->tenant;
-	if (e->proto == bpf_htons(ETH_P_IP)) {
+	proto = e->proto;
+	if (proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + ETHER;
 
 		if ((void *)(ip + 1) > end || ip->version != 4)
 			return drop(skb, p->tenant, DOOR1_MALFORMED);
 		to.ip = mapped(ip->daddr);
 		tos = ip->tos;
-	} else if (e->proto == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = data + ETHER;
+		flow = flow4(ip, end);
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip;
+		__u8 *type;
 
+		data = reach(skb, ETHER + HEADER6 + 4);
+		end = end_of(skb);
+		ip = data + ETHER;
+		type = (void *)(ip + 1);
 		if ((void *)(ip + 1) > end || ip->version != 6)
 			return drop(skb, p->tenant, DOOR1_MALFORMED);
+		if (ip->nexthdr == ICMPV6 && (void *)(type + 1) <= end && *type >= ND_FIRST && *type <= ND_LAST)
+			return port_nd(skb, p);
 		to.ip = plain(&ip->daddr);
-		tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+		tos = traffic_class(ip);
+		flow = flow6(ip, end);
+	} else if (proto == bpf_htons(ETH_P_ARP)) {
+		return port_arp(skb, p);
 	} else {
 		return drop(skb, p->tenant, DOOR1_NOT_IP);
 	}
 	if (link_scope(&to.ip))
 		return drop(skb, p->tenant, DOOR1_LINK_SCOPE);
-	r = bpf_map_lookup_elem(&records, &to);
-	if (!r)
-		return drop(skb, p->tenant, DOOR1_NO_RECORD);
-	return leave(skb, g, p, r, tos);
+	if (!find_record(&to, &r) && !find_route(&to, &r))
+		return unknown_address(skb, p);
+	h = bpf_map_lookup_elem(&hosts, &r.host);
+	if (!h || !h->ifindex)
+		return drop(skb, p->tenant, DOOR1_NOT_READY);
+	if (h->flags & HOST_IPV6)
+		return encapsulate(skb, p, &r, h, proto, tos, flow, HEADER6);
+	return encapsulate(skb, p, &r, h, proto, tos, flow, HEADER4);
 }

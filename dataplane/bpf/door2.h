@@ -12,7 +12,7 @@ static __always_inline int deliver(struct __sk_buff *skb, struct owner *o)
 	if ((void *)(e + 1) > end_of(skb))
 		return drop(skb, o->tenant, DOOR2_MALFORMED);
 	__builtin_memcpy(e->dst, o->mac, 6);
-	count_in(o->traffic, skb->len);
+	count_in(skb, o->traffic, segments(skb), skb->len);
 	return bpf_redirect_peer(o->ifindex, 0);
 }
 
@@ -106,7 +106,6 @@ int door2_tenant(struct __sk_buff *skb)
 	struct port *in = bpf_map_lookup_elem(&ports, &link);
 	struct packet p;
 	struct owner *o;
-	enum role *role;
 
 	if (!in)
 		return drop(skb, 0, DOOR2_UNKNOWN_LINK);
@@ -120,15 +119,14 @@ int door2_tenant(struct __sk_buff *skb)
 	reason = sender(skb, &p, in->tenant);
 	if (reason)
 		return drop(skb, in->tenant, reason);
-	role = bpf_map_lookup_elem(&local, &p.dst);
-	if (role)
+	if (bpf_map_lookup_elem(&local, &p.dst))
 		return drop(skb, in->tenant, DOOR2_TO_GATEWAY);
 	o = receiver(skb, &p, &reason);
 	if (reason)
 		return drop(skb, in->tenant, reason);
 	if (!o && (!g || !g->external))
 		return drop(skb, in->tenant, DOOR2_NOT_READY);
-	count_out(in->traffic, skb->len);
+	count_out(skb, in->traffic, segments(skb), skb->len);
 	if (o)
 		return deliver(skb, o);
 	return bpf_redirect_neigh(g->external, 0, 0, 0);

@@ -10,7 +10,9 @@
 #define ETHER 14
 #define IPV4_FRAGMENT 0xbfff    // more fragments, an offset or the reserved bit: all but "don't fragment"
 #define IPV4_OFFSET 0x1fff
+#define IPV4_FRAGMENTED 0x3fff  // more fragments, or an offset
 #define VLAN_8021Q 0x8100
+#define VLAN_ID 0xfff
 #define VLAN_8021AD 0x88a8
 #define VLAN_OLD_QINQ 0x9100
 
@@ -19,6 +21,8 @@ enum verdict {
 	NEXT = -1,
 	DROP = 2,
 };
+
+#define MARK_LOW 0xffff
 
 // skb->pkt_type
 enum packet_type {
@@ -72,17 +76,17 @@ static __always_inline bool link_scope(const struct address *a)
 	       (a->w[0] == 0 && a->w[1] == 0 && a->w[2] == 0);
 }
 
-// The start of the frame, with at least `need` bytes (or the whole frame) in reach of direct reads.
-static __always_inline void *reach(struct __sk_buff *skb, __u32 need)
-{
-	if (skb->data + need > skb->data_end)
-		bpf_skb_pull_data(skb, skb->len < need ? skb->len : need);
-	return (void *)(long)skb->data;
-}
-
 static __always_inline void *end_of(struct __sk_buff *skb)
 {
 	return (void *)(long)skb->data_end;
+}
+
+// The start of the frame, with at least `need` bytes (or the whole frame) in reach of direct reads.
+static __always_inline void *reach(struct __sk_buff *skb, __u32 need)
+{
+	if ((void *)(long)skb->data + need > end_of(skb))
+		bpf_skb_pull_data(skb, skb->len < need ? skb->len : need);
+	return (void *)(long)skb->data;
 }
 
 static __always_inline struct gateway *the_gateway(void)
@@ -96,8 +100,13 @@ static __always_inline struct gateway *the_gateway(void)
 static __noinline int drop(struct __sk_buff *skb, __u32 tenant, enum reason reason)
 {
 	struct drop_key key = { .tenant = tenant, .reason = reason };
-	struct count *c = bpf_map_lookup_elem(&drops, &key);
+	struct count *c;
 
+	if (skb->mark == TRACE) {
+		skb->mark = TRACE_RESULT | reason;
+		return DROP;
+	}
+	c = bpf_map_lookup_elem(&drops, &key);
 	if (!c) {
 		struct count none = {};
 
@@ -111,24 +120,34 @@ static __noinline int drop(struct __sk_buff *skb, __u32 tenant, enum reason reas
 	return DROP;
 }
 
-static __always_inline void count(struct count *c, __u32 bytes)
+// How many packets the frame is on the wire. Decapsulation leaves the count of a GSO packet to who needs it.
+static __always_inline __u32 segments(struct __sk_buff *skb)
 {
-	c->packets++;
+	__u32 size = skb->gso_size, known = skb->gso_segs;
+
+	if (!size)
+		return 1;
+	return known ? known : (skb->len + size - 1) / size;
+}
+
+static __always_inline void count(struct count *c, __u32 packets, __u32 bytes)
+{
+	c->packets += packets;
 	c->bytes += bytes;
 }
 
-static __always_inline void count_in(__u32 index, __u32 bytes)
+static __always_inline void count_in(struct __sk_buff *skb, __u32 index, __u32 packets, __u32 bytes)
 {
 	struct traffic *t = bpf_map_lookup_elem(&traffic, &index);
 
-	if (t)
-		count(&t->in, bytes);
+	if (t && skb->mark != TRACE)
+		count(&t->in, packets, bytes);
 }
 
-static __always_inline void count_out(__u32 index, __u32 bytes)
+static __always_inline void count_out(struct __sk_buff *skb, __u32 index, __u32 packets, __u32 bytes)
 {
 	struct traffic *t = bpf_map_lookup_elem(&traffic, &index);
 
-	if (t)
-		count(&t->out, bytes);
+	if (t && skb->mark != TRACE)
+		count(&t->out, packets, bytes);
 }

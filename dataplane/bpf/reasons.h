@@ -7,12 +7,12 @@ enum reason {
 	// From the provider network.
 	DOOR1_NOT_UNICAST = 1,      // to the provider address, but in a broadcast or multicast frame
 	DOOR1_OUTER_FRAGMENT = 2,   // a fragment of an outer packet: never reassembled, never guessed
-	DOOR1_OUTER_OPTIONS = 3,    // outer IPv4 options
+	DOOR1_OUTER_OPTIONS = 3,    // outer IPv4 options or IPv6 extension headers
 	DOOR1_OUTER_LENGTH = 4,     // the outer packet says another length than the frame has, or is too short
 	DOOR1_NOT_NVGRE = 5,        // to the provider address, neither NVGRE nor an ICMP echo
 	DOOR1_GRE_HEADER = 6,       // GRE flags other than "key present", or another version
 	DOOR1_GRE_PROTOCOL = 7,     // GRE that carries something else than Ethernet
-	DOOR1_UNKNOWN_VSID = 8,     // no tenant has an interface in that virtual subnet
+	DOOR1_UNKNOWN_VSID = 8,     // no tenant has that virtual subnet
 	DOOR1_UNLISTED_PROVIDER = 9, // no record of the routing domain names the sender's provider address
 	DOOR1_INNER_VLAN = 10,      // the inner frame carries a VLAN tag
 	DOOR1_INNER_MAC = 11,       // the inner frame is for another MAC address than the gateway's interface has
@@ -26,8 +26,16 @@ enum reason {
 	DOOR1_LINK_SCOPE = 18,      // multicast, broadcast or link-local (MLD, router solicitations): not carried
 	DOOR1_NO_RECORD = 19,       // no lookup record for the destination in the routing domain
 	DOOR1_MALFORMED = 20,       // not a whole IP header
-	DOOR1_NOT_READY = 21,       // the gateway's provider address or backend link is not set
+	DOOR1_NOT_READY = 21,       // no way to the host: its provider address has no route, or is the gateway's own
 	DOOR1_KERNEL_REFUSED = 22,  // the kernel could not add, remove or resize headers (memory, frame layout)
+	DOOR1_TOO_BIG = 23,         // larger than the provider network's MTU when encapsulated
+	// From the provider network again.
+	DOOR1_WRONG_VLAN = 24,      // to a provider address, in another VLAN than that address is in
+	DOOR1_WRONG_PROVIDER = 25,  // of a virtual subnet that uses another of the gateway's provider addresses
+	DOOR1_INNER_CONGESTION = 26, // congestion on the way, of which the inner packet's sender could not learn (RFC 6040)
+	DOOR1_OUTER_TOO_BIG = 27,   // an ICMP error that says that our NVGRE packets are too large on the way
+	// From a compartment again.
+	DOOR1_NEIGHBOUR = 28,       // ARP or a neighbour solicitation from a compartment for an address without a record
 
 	// From the Internet.
 	DOOR2_NOT_UNICAST = 64,     // to a tenant's address, but in a broadcast or multicast frame
