@@ -106,7 +106,7 @@ func (a attachment) lives() bool {
 		return false
 	}
 	if n := info.Netkit(); n != nil {
-		return a.hook == sending && int(n.Ifindex) == a.ifindex
+		return a.hook == sending && n.Ifindex != 0 // It is the other end's number, in the compartment.
 	}
 	t := info.TCX()
 	return t != nil && a.hook == ingress && int(t.Ifindex) == a.ifindex
