@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 
 	"bulkhead/lab/hnv"
 )
@@ -94,50 +93,18 @@ func (l *Lab) buildHosts() error {
 }
 
 func (l *Lab) buildHost(v vm) error {
-	node, err := l.addNode(v.host)
-	if err != nil {
+	if _, err := l.AddHyperV(v.host, v.pa, policy()); err != nil {
 		return err
 	}
-	provider := l.Node("provider")
-	if err := errors.Join(l.attach(node, "nic0", provider, "switch", v.host, providerMTU),
-		node.noOffloads("nic0"), provider.noOffloads(v.host)); err != nil {
-		return err
-	}
-	config := hnv.Config{Name: v.host, Namespace: node.NS, Interface: "nic0", PA: v.pa, Policy: policy()}
 	for _, t := range tenants {
-		device, err := l.buildVM(t.name, v)
+		_, err := l.AddVM(v.host, VM{
+			Name: t.name + "-" + v.address.String(), VSID: t.vsid, MAC: v.mac, Address: netip.PrefixFrom(v.address, 24),
+		})
 		if err != nil {
 			return err
 		}
-		config.Ports = append(config.Ports, hnv.Port{VSID: t.vsid, MAC: v.mac, Device: device})
 	}
-	host, err := hnv.Start(config)
-	if err != nil {
-		return err
-	}
-	l.onClose(host.Close)
-	l.hosts[v.host] = host
 	return nil
-}
-
-// buildVM makes a tenant's VM: a node whose eth0 is the TAP that its Hyper-V host gets. Its default gateway is the
-// distributed router.
-func (l *Lab) buildVM(tenant string, v vm) (*os.File, error) {
-	node, err := l.addNode(tenant + "-" + v.address.String())
-	if err != nil {
-		return nil, err
-	}
-	device, err := hnv.OpenTAP(node.NS, "eth0")
-	if err != nil {
-		return nil, err
-	}
-	address := netip.PrefixFrom(v.address, 24)
-	err = errors.Join(node.setMAC("eth0", v.mac, plainMTU), node.setQueue("eth0", tapQueue),
-		node.configure("eth0", address), node.route("eth0", anywhere, address.Masked().Addr().Next()))
-	if err != nil {
-		return nil, errors.Join(err, device.Close())
-	}
-	return device, nil
 }
 
 // internetNetworks are the networks that the Internet's router joins; its own address is the lowest of each.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 
 	"bulkhead/lab/ipflow"
 )
@@ -28,7 +29,7 @@ type Pong struct {
 // Unreachable is part of the error of a Ping to which a router answered that it cannot be done.
 type Unreachable struct {
 	From       netip.Addr // the router
-	Type, Code int        // of ICMP (RFC 792)
+	Type, Code int        // of ICMP (RFC 792) or ICMPv6 (RFC 4443)
 }
 
 // Error says who answered what.
@@ -38,22 +39,16 @@ func (u *Unreachable) Error() string {
 
 var pingID atomic.Uint32
 
-// Ping sends ICMP echo requests to an IPv4 address, four a second, until one is answered or the context ends (after 5 s
-// without a deadline). It goes on after a router's "unreachable", which the error then holds as *Unreachable.
+// Ping sends ICMP or ICMPv6 echo requests to an address, four a second, until one is answered or the context ends (after
+// 5 s without a deadline). It goes on after a router's "unreachable", which the error then holds as *Unreachable.
 func (n *Node) Ping(ctx context.Context, to netip.Addr) (Pong, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	var conn *icmp.PacketConn
-	err := n.NS.Do(func() error {
-		var err error
-		conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
-		return err
-	})
+	p, err := n.pinger(to)
 	if err != nil {
-		return Pong{}, fmt.Errorf("%s pings: %w", n.Name, err)
+		return Pong{}, err
 	}
-	defer func() { _ = conn.Close() }()
-	p := &pinger{conn: conn, to: to, id: int(uint16(pingID.Add(1)))}
+	defer func() { _ = p.conn.Close() }()
 	// The deadline passes a moment before the context says so; without looking at it this would send a burst meanwhile.
 	deadline, _ := ctx.Deadline()
 	for ctx.Err() == nil && time.Now().Before(deadline) {
@@ -66,17 +61,43 @@ func (n *Node) Ping(ctx context.Context, to netip.Addr) (Pong, error) {
 }
 
 type pinger struct {
-	conn *icmp.PacketConn
-	to   netip.Addr
-	id   int
-	seq  int
-	last error
+	conn     *icmp.PacketConn
+	to       netip.Addr
+	protocol int // ICMP or ICMPv6
+	request  icmp.Type
+	reply    icmp.Type
+	id       int
+	seq      int
+	last     error
+	tracing  bool // "time exceeded" is an answer too
+}
+
+// pinger opens what is needed to ping an address.
+func (n *Node) pinger(to netip.Addr) (*pinger, error) {
+	p := &pinger{
+		to: to, protocol: ipflow.ICMP, request: ipv4.ICMPTypeEcho, reply: ipv4.ICMPTypeEchoReply,
+		id: int(uint16(pingID.Add(1))),
+	}
+	network, address := "ip4:icmp", "0.0.0.0"
+	if to.Is6() {
+		network, address = "ip6:ipv6-icmp", "::"
+		p.protocol, p.request, p.reply = ipflow.ICMPv6, ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
+	}
+	err := n.NS.Do(func() error {
+		var err error
+		p.conn, err = icmp.ListenPacket(network, address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s pings: %w", n.Name, err)
+	}
+	return p, nil
 }
 
 // try sends one request and waits a quarter of a second for its answer.
 func (p *pinger) try(ctx context.Context) (Pong, bool) {
 	p.seq++
-	message := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: p.id, Seq: p.seq, Data: make([]byte, 56)}}
+	message := icmp.Message{Type: p.request, Body: &icmp.Echo{ID: p.id, Seq: p.seq, Data: make([]byte, 56)}}
 	request, err := message.Marshal(nil)
 	if err == nil {
 		_, err = p.conn.WriteTo(request, &net.IPAddr{IP: p.to.AsSlice()})
@@ -96,29 +117,81 @@ func (p *pinger) try(ctx context.Context) (Pong, bool) {
 		if err != nil {
 			return Pong{}, false
 		}
-		if p.answered(buffer[:size], from) {
-			return Pong{From: p.to, RTT: time.Since(sent), Sent: p.seq}, true
+		if sender, ok := p.answered(buffer[:size], from); ok {
+			return Pong{From: sender, RTT: time.Since(sent), Sent: p.seq}, true
 		}
 	}
 }
 
-// answered tells whether a message is the reply, and remembers a router's refusal.
-func (p *pinger) answered(b []byte, from net.Addr) bool {
-	message, err := icmp.ParseMessage(ipflow.ICMP, b)
+// answered tells whether a message is the reply and whose, and remembers a router's refusal.
+func (p *pinger) answered(b []byte, from net.Addr) (netip.Addr, bool) {
+	message, err := icmp.ParseMessage(p.protocol, b)
 	if err != nil {
-		return false
+		return netip.Addr{}, false
 	}
 	sender, _ := netip.ParseAddr(from.String())
 	switch body := message.Body.(type) {
 	case *icmp.Echo:
-		return message.Type == ipv4.ICMPTypeEchoReply && sender == p.to && body.ID == p.id && body.Seq == p.seq
+		return sender, message.Type == p.reply && sender == p.to && body.ID == p.id && body.Seq == p.seq
+	case *icmp.TimeExceeded:
+		return sender, p.tracing && p.quotes(body.Data)
 	case *icmp.DstUnreach:
-		// The refused packet is quoted: header and 8 bytes, of which the last four are our id and sequence number.
-		quoted, err := ipflow.Parse(body.Data)
-		if err == nil && quoted.Destination == p.to && len(body.Data) >= 28 &&
-			int(binary.BigEndian.Uint16(body.Data[24:])) == p.id {
-			p.last = &Unreachable{From: sender, Type: 3, Code: message.Code}
+		if p.quotes(body.Data) {
+			kind := 3
+			if p.protocol == ipflow.ICMPv6 {
+				kind = 1
+			}
+			p.last = &Unreachable{From: sender, Type: kind, Code: message.Code}
 		}
 	}
-	return false
+	return netip.Addr{}, false
+}
+
+// quotes tells whether a packet that a router refused, quoted with 8 bytes behind its header, is one of ours: the last
+// four of them are its id and sequence number.
+func (p *pinger) quotes(packet []byte) bool {
+	header := 20
+	if p.protocol == ipflow.ICMPv6 {
+		header = 40
+	}
+	quoted, err := ipflow.Parse(packet)
+	return err == nil && quoted.Destination == p.to && len(packet) >= header+8 &&
+		int(binary.BigEndian.Uint16(packet[header+4:])) == p.id
+}
+
+// maxHops bounds a Trace.
+const maxHops = 8
+
+// Trace finds the routers on the way to an address, as traceroute does, and ends with the address itself.
+func (n *Node) Trace(ctx context.Context, to netip.Addr) ([]netip.Addr, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	p, err := n.pinger(to)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.conn.Close() }()
+	p.tracing = true
+	var hops []netip.Addr
+	for hop := 1; hop <= maxHops && ctx.Err() == nil; {
+		if to.Is6() {
+			err = p.conn.IPv6PacketConn().SetHopLimit(hop)
+		} else {
+			err = p.conn.IPv4PacketConn().SetTTL(hop)
+		}
+		if err != nil {
+			return hops, fmt.Errorf("%s traces: %w", n.Name, err)
+		}
+		pong, ok := p.try(ctx)
+		if !ok {
+			continue
+		}
+		hops = append(hops, pong.From)
+		if pong.From == to {
+			return hops, nil
+		}
+		hop++
+	}
+	err = errors.Join(p.last, ctx.Err())
+	return hops, fmt.Errorf("%s traces %v: after %v there is no answer: %w", n.Name, to, hops, err)
 }
