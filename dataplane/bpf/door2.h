@@ -5,7 +5,8 @@
 
 #define DOOR2_REACH (ETHER + 40)
 
-static __always_inline int deliver(struct __sk_buff *skb, struct owner *o)
+// Gives the packet to its owner. The short way in is open to what was received, not to what a compartment still sends.
+static __always_inline int deliver(struct __sk_buff *skb, struct owner *o, bool received)
 {
 	struct ether *e = reach(skb, ETHER);
 
@@ -13,7 +14,7 @@ static __always_inline int deliver(struct __sk_buff *skb, struct owner *o)
 		return drop(skb, o->tenant, DOOR2_MALFORMED);
 	__builtin_memcpy(e->dst, o->mac, 6);
 	count_in(skb, o->traffic, segments(skb), skb->len);
-	return bpf_redirect_peer(o->ifindex, 0);
+	return received ? bpf_redirect_peer(o->ifindex, 0) : bpf_redirect(o->ifindex, 0);
 }
 
 // Whether a tenant has the address or ports of it, so that the gateway answers for it on the external link.
@@ -93,7 +94,7 @@ int door2_wire(struct __sk_buff *skb)
 	o = receiver(skb, &p, &reason);
 	if (!o)
 		return drop(skb, 0, reason);
-	return deliver(skb, o);
+	return deliver(skb, o, true);
 }
 
 // Everything that a compartment sends to the Internet.
@@ -128,6 +129,6 @@ int door2_tenant(struct __sk_buff *skb)
 		return drop(skb, in->tenant, DOOR2_NOT_READY);
 	count_out(skb, in->traffic, segments(skb), skb->len);
 	if (o)
-		return deliver(skb, o);
+		return deliver(skb, o, false);
 	return bpf_redirect_neigh(g->external, 0, 0, 0);
 }
