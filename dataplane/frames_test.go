@@ -116,3 +116,32 @@ func advertise(src, dst, target netip.Addr, rest uint32, m net.HardwareAddr) []b
 	option := append([]byte{2, 1}, m...)
 	return ip6Hops(src, dst, 58, 255, icmp6(src, dst, 136, rest, append(target.AsSlice(), option...)))
 }
+
+// withClass sets the traffic class (DSCP and ECN) of an IP packet, with its checksum.
+func withClass(packet []byte, class byte) []byte {
+	p := slices.Clone(packet)
+	if p[0]>>4 == 6 {
+		binary.BigEndian.PutUint16(p, 6<<12|uint16(class)<<4|binary.BigEndian.Uint16(p)&0xf)
+		return p
+	}
+	p[1] = class
+	return sealed(p)
+}
+
+// withTTL sets the TTL or hop limit of an IP packet, with its checksum.
+func withTTL(packet []byte, ttl byte) []byte {
+	p := slices.Clone(packet)
+	if p[0]>>4 == 6 {
+		p[7] = ttl
+		return p
+	}
+	p[8] = ttl
+	return sealed(p)
+}
+
+// sealed makes the checksum of an IPv4 header right.
+func sealed(p []byte) []byte {
+	p[10], p[11] = 0, 0
+	binary.BigEndian.PutUint16(p[10:], checksum(p[:int(p[0]&0xf)*4]))
+	return p
+}
