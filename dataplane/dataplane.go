@@ -36,6 +36,7 @@ type Dataplane struct {
 	tenants  map[uint32]identity
 	ids      map[uuid.UUID]uint32 // the other way round
 	learners map[uint32]int       // L2Only records by VSID
+	lessons  lessons
 
 	local      *table[doorsAddress, doorsLocal]
 	vsids      *table[uint32, doorsVsid]
@@ -64,7 +65,7 @@ func Open(dir string) (*Dataplane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink for the doors: %w", err)
 	}
-	d := &Dataplane{dir: dir, links: links, attached: make(map[string]attachment)}
+	d := &Dataplane{dir: dir, links: links, attached: make(map[string]attachment), lessons: newLessons()}
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -107,6 +107,7 @@ func (d *Dataplane) SetGateway(g Gateway) error {
 	errs = append(errs, d.local.add(0, locals), d.owners.setPool(g.PoolPrefixes), d.putGateway(want))
 	errs = append(errs, d.standOn(doorsProgDoor1Wire, want.Backend), d.standOn(doorsProgDoor2Wire, want.External))
 	errs = append(errs, d.local.prune(0, locals))
+	d.lessons.notify()
 	return errors.Join(errs...)
 }
 

@@ -27,6 +27,7 @@ func (d *Dataplane) putL2Only(id uint32, k doorsVsidMac, v doorsL2only) error {
 		return errors.Join(err, d.hosts.release(id, v.Host))
 	}
 	if had {
+		d.lessons.revised(id, k)
 		return d.hosts.release(id, old.Host)
 	}
 	d.learners[k.Vsid]++
@@ -51,6 +52,7 @@ func (d *Dataplane) dropL2Only(id uint32, k doorsVsidMac) error {
 	if d.learners[k.Vsid]--; d.learners[k.Vsid] == 0 {
 		delete(d.learners, k.Vsid)
 	}
+	d.lessons.revised(id, k)
 	return d.hosts.release(id, old.Host)
 }
 

@@ -101,7 +101,9 @@ func (d *Dataplane) SetTenant(t Tenant) error {
 		return err
 	}
 	want, err := d.resolve(id, t)
-	if err := errors.Join(err, d.put(id, want)); err != nil {
+	err = errors.Join(err, d.put(id, want))
+	d.lessons.taught(id, t.Subnets)
+	if err != nil {
 		return fmt.Errorf("tenant %s: %w", t.Name, err)
 	}
 	return nil
@@ -127,13 +129,14 @@ func (d *Dataplane) RemoveTenant(rdid uuid.UUID) error {
 	}
 	delete(d.tenants, id)
 	delete(d.ids, rdid)
+	d.lessons.forget(id)
 	return nil
 }
 
 // put makes the kernel hold want for the tenant. What lets packets in comes last and goes first.
 func (d *Dataplane) put(id uint32, want entries) error {
 	errs := []error{d.ports.add(id, want.ports), d.interfaces.add(id, want.interfaces), d.setAllL2Only(id, want.l2only)}
-	change, err := d.records.diff(id, want.records, d.stillTaught(id))
+	change, err := d.records.diff(id, want.records, d.keepLearned(id))
 	errs = append(errs, err, d.records.write(change), d.routes.set(id, want.routes, d.here(id)))
 	for ifindex, program := range want.attach {
 		errs = append(errs, d.attach(program, ifindex))
@@ -143,18 +146,6 @@ func (d *Dataplane) put(id uint32, want entries) error {
 		d.interfaces.prune(id, want.interfaces), d.records.removeAll(change.gone), d.ports.prune(id, want.ports),
 		d.setLearning(id), d.hosts.sweep(), d.sweep())
 	return errors.Join(errs...)
-}
-
-// stillTaught tells which records may stay although they are not declared: learned ones of machines that have an L2Only
-// record with the same provider address.
-func (d *Dataplane) stillTaught(id uint32) func(doorsRecord) bool {
-	return func(r doorsRecord) bool {
-		if RecordType(r.Vsid&uint32(doorsRecordFlagsRECORD_TYPE)) != Dynamic {
-			return false
-		}
-		taught, ok := d.l2only.have[id][doorsVsidMac{Vsid: r.Vsid >> 8, Mac: r.Mac}]
-		return ok && taught.Host == r.Host
-	}
 }
 
 // conflicts finds what another tenant has already.

@@ -1,82 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Door 1, on the provider network: by VSID into a compartment, by lookup record out of it.
 #pragma once
+#include "control.h"
 #include "hairpin.h"
-#include "neighbour.h"
-
-// Sends what answers an NVGRE packet back to where that came from.
-static __noinline int reply(struct __sk_buff *skb, const struct frame *f)
-{
-	void *data = reach(skb, INNER(HEADER6));
-	struct ether *e = data;
-	__u8 mac[6];
-
-	if (data + INNER(HEADER6) > end_of(skb))
-		return NEXT;
-	__builtin_memcpy(mac, e->dst, 6);
-	__builtin_memcpy(e->dst, e->src, 6);
-	__builtin_memcpy(e->src, mac, 6);
-	if (f->at == INNER(HEADER6))
-		outer6(data + ETHER, &f->local, &f->pa, 0, f->vsid, skb->len - ETHER);
-	else
-		outer4(data + ETHER, f->local.w[3], f->pa.w[3], 0, skb->len - ETHER);
-	if (f->vlan && bpf_skb_vlan_push(skb, bpf_htons(VLAN_8021Q), f->vlan))
-		return drop(skb, 0, DOOR1_KERNEL_REFUSED);
-	return bpf_redirect(skb->ifindex, 0);
-}
-
-// The MAC address that the gateway has at one of its addresses in a virtual subnet; NULL where that is none of its.
-static __always_inline const __u8 *own_mac(const struct vsid *v, const struct vsid_address *asked)
-{
-	struct interface *i = bpf_map_lookup_elem(&interfaces, asked);
-
-	if (!i)
-		return 0;
-	return i->flags & INTERFACE_ROUTER ? v->router : v->mac;
-}
-
-static __noinline int inner_arp(struct __sk_buff *skb, const struct vsid *v, const struct frame *f)
-{
-	struct vsid_address key = { .vsid = f->vsid };
-	struct { __u16 align; struct ether ether; struct arp arp; } q;
-	const __u8 *mac;
-
-	if (bpf_skb_load_bytes(skb, f->at, &q.ether, ETHER + ARP_LENGTH) || !is_request(&q.arp) || is_gratuitous(&q.arp))
-		return drop(skb, v->tenant, DOOR1_INNER_ARP);
-	key.ip = arp_target(&q.arp);
-	mac = own_mac(v, &key);
-	if (!mac)
-		return drop(skb, v->tenant, DOOR1_INNER_ARP);
-	answer_arp(&q.ether, &q.arp, mac);
-	if (bpf_skb_store_bytes(skb, f->at, &q.ether, ETHER + ARP_LENGTH, 0))
-		return drop(skb, v->tenant, DOOR1_KERNEL_REFUSED);
-	return reply(skb, f);
-}
-
-static __noinline int inner_nd(struct __sk_buff *skb, const struct vsid *v, const struct frame *f)
-{
-	struct vsid_address key = { .vsid = f->vsid };
-	const __u8 *mac;
-
-	if (!solicitation(skb, f->at, &key.ip))
-		return drop(skb, v->tenant, DOOR1_INNER_ND);
-	mac = own_mac(v, &key);
-	if (!mac)
-		return drop(skb, v->tenant, DOOR1_INNER_ND);
-	if (!answer_solicitation(skb, f->at, mac))
-		return drop(skb, v->tenant, DOOR1_KERNEL_REFUSED);
-	return reply(skb, f);
-}
-
-// A frame for a MAC address that is not the gateway's: the daemon tells the sender where the machine is, if it knows.
-static __noinline int misdelivered(struct __sk_buff *skb, const struct vsid *v, const struct frame *f)
-{
-	__u8 first;
-
-	if (!bpf_skb_load_bytes(skb, f->at, &first, 1) && !(first & 1))
-		emit(skb, v->tenant, EVENT_MISDELIVERED, f);
-	return drop(skb, v->tenant, DOOR1_INNER_MAC);
-}
 
 // Whether the inner IP packet is whole, within `limit` bytes of outer payload (or any number, for a GSO packet).
 static __always_inline bool whole4(struct iphdr *ip, __u32 limit)
@@ -152,12 +78,14 @@ static __always_inline int inner(struct __sk_buff *skb, const struct vsid *v, co
 	case VLAN_OLD_QINQ:
 		return drop(skb, v->tenant, DOOR1_INNER_VLAN);
 	case ETH_P_ARP:
-		if (!mine && !routed && !(e->dst[0] & 1))
+		if (!mine && !routed && !teaches(v, e))
 			return misdelivered(skb, v, f);
 		return inner_arp(skb, v, f);
 	case ETH_P_IP: {
 		struct iphdr *ip4 = ip;
 
+		if (ip + sizeof(*ip4) <= end && from_host4(ip4, f) && is_control(skb, f->at + ETHER + sizeof(*ip4), false))
+			return control(skb, v, f);
 		if (!mine && !routed)
 			return misdelivered(skb, v, f);
 		if (ip + sizeof(*ip4) > end || !whole4(ip4, limit))
@@ -168,14 +96,16 @@ static __always_inline int inner(struct __sk_buff *skb, const struct vsid *v, co
 		struct ipv6hdr *ip6 = ip;
 		__u8 *type = ip + sizeof(*ip6);
 
-		if (!mine && !routed && !(e->dst[0] & 1))
+		if (ip + sizeof(*ip6) <= end && from_host6(ip6, f) && is_control(skb, f->at + ETHER + sizeof(*ip6), true))
+			return control(skb, v, f);
+		if (!mine && !routed && !teaches(v, e))
 			return misdelivered(skb, v, f);
 		if (ip + sizeof(*ip6) > end || !whole6(ip6, limit))
 			return drop(skb, v->tenant, DOOR1_INNER_LENGTH);
 		if (ip6->nexthdr == ICMPV6 && (void *)(type + 1) <= end && *type >= ND_FIRST && *type <= ND_LAST)
-			return inner_nd(skb, v, f);
+			return inner_nd(skb, v, f, *type);
 		if (!mine && !routed)
-			return drop(skb, v->tenant, DOOR1_INNER_MAC);
+			return e->dst[0] & 1 ? drop(skb, v->tenant, DOOR1_INNER_MAC) : misdelivered(skb, v, f);
 		return accept(skb, v, f, routed, true, traffic_class(ip6) & 3, tos, header);
 	}
 	}

@@ -30,17 +30,19 @@ static __always_inline bool may_tell(__u32 tenant, enum event_kind kind)
 	return true;
 }
 
-// Tells the daemon of the frame that starts at f->at.
-static __noinline int emit(struct __sk_buff *skb, __u32 tenant, enum event_kind kind, const struct frame *f)
+// Tells the daemon of the frame that starts at f->at. False where it cannot, or the tenant's allowance is used up.
+static __noinline bool emit(struct __sk_buff *skb, __u32 tenant, enum event_kind kind, const struct frame *f)
 {
 	struct event *e;
 	__u32 length = skb->len - f->at;
 
-	if (skb->mark == TRACE || skb->len <= f->at || !may_tell(tenant, kind))
-		return 0;
+	if (skb->mark == TRACE)
+		return true;
+	if (skb->len <= f->at || !may_tell(tenant, kind))
+		return false;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e)
-		return 0;
+		return false;
 	e->kind = kind;
 	e->tenant = tenant;
 	e->vsid = f->vsid;
@@ -52,8 +54,8 @@ static __noinline int emit(struct __sk_buff *skb, __u32 tenant, enum event_kind 
 	asm volatile("" : "+r"(length)); // the compiler knows the bounds and would leave them out; the verifier wants them
 	if (length < 1 || length > EVENT_FRAME || bpf_skb_load_bytes(skb, f->at, e->frame, length)) {
 		bpf_ringbuf_discard(e, 0);
-		return 0;
+		return false;
 	}
 	bpf_ringbuf_submit(e, 0);
-	return 0;
+	return true;
 }

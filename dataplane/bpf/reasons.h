@@ -36,6 +36,9 @@ enum reason {
 	DOOR1_OUTER_TOO_BIG = 27,   // an ICMP error that says that our NVGRE packets are too large on the way
 	// From a compartment again.
 	DOOR1_NEIGHBOUR = 28,       // ARP or a neighbour solicitation from a compartment for an address without a record
+	// Messages to the daemon.
+	DOOR1_REFUSED = 29,         // the daemon did not believe it; counted by the daemon alone
+	DOOR1_TOO_MANY = 30,        // more of them than a tenant may send
 
 	// From the Internet.
 	DOOR2_NOT_UNICAST = 64,     // to a tenant's address, but in a broadcast or multicast frame
