@@ -24,15 +24,15 @@ type Probe struct {
 type Outcome uint8
 
 const (
-	// Dropped: for Hop.Reason.
+	// Dropped packets end here, for Hop.Reason.
 	Dropped Outcome = iota
-	// Passed: the door leaves it to the kernel of the Default compartment.
+	// Passed packets are left to the kernel of the Default compartment.
 	Passed
-	// Entered: into the compartment behind Hop.Link.
+	// Entered packets go into the compartment behind Hop.Link.
 	Entered
-	// ToHost: to the host at Hop.Outer.PA.
+	// ToHost packets go to the host at Hop.Outer.PA.
 	ToHost
-	// ToInternet: out of the external link.
+	// ToInternet packets go out of the external link.
 	ToInternet
 )
 
