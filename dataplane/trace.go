@@ -230,7 +230,7 @@ func (d *Dataplane) owner(p Probe) (o doorsOwner, err error) {
 		return o, nil
 	}
 	k.Prefixlen, k.Proto, k.Port = portBits+16, p.Protocol, networkOrder(p.DestinationPort)
-	if p.echo() {
+	if p.Echo() {
 		k.Port = networkOrder(p.SourcePort)
 	}
 	if err := d.objects.Owners.Lookup(k, &o); err != nil {

@@ -13,7 +13,8 @@ import (
 // probeTTL is the time to live that a traced packet begins with, as most systems send.
 const probeTTL = 64
 
-func (p Probe) echo() bool {
+// Echo tells whether it is an echo request, whose identifier is SourcePort.
+func (p Probe) Echo() bool {
 	return p.Protocol == unix.IPPROTO_ICMP || p.Protocol == unix.IPPROTO_ICMPV6
 }
 
