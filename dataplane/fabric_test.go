@@ -58,7 +58,7 @@ func configure(t testing.TB, ns *netns.Namespace, name string, mtu int, addresse
 func compartment(t testing.TB, d *doors, ns *netns.Namespace, link, name string, m net.HardwareAddr,
 	addresses, routes []string) {
 	t.Helper()
-	addVeth(t, d.ns, link, nil, ns, name, m)
+	addPair(t, d.ns, link, ns, name, m)
 	h := handle(t, ns)
 	if err := h.LinkSetARPOff(up(t, h, name)); err != nil {
 		t.Fatal(err)
