@@ -38,10 +38,14 @@ func isRightPair(def *netlink.Handle, ns *netns.Namespace, have netlink.Link, wa
 }
 
 // isDoorEnd tells whether a pair's end in the Default compartment is one that a door can guard. Programs are given to
-// a netkit's primary end; without one, nothing that the compartment sends may pass.
+// a netkit's primary end; without one, nothing that the compartment sends may pass, and never the marks of its packets.
 func isDoorEnd(l netlink.Link) bool {
 	n, ok := l.(*netlink.Netkit)
-	return !ok || n.IsPrimary() && n.Mode == netlink.NETKIT_MODE_L2 && n.PeerPolicy == netlink.NETKIT_POLICY_BLACKHOLE
+	if !ok {
+		return true
+	}
+	scrubs := n.PeerScrub == netlink.NETKIT_SCRUB_DEFAULT || !n.SupportsScrub() // Older kernels always do.
+	return n.IsPrimary() && n.Mode == netlink.NETKIT_MODE_L2 && n.PeerPolicy == netlink.NETKIT_POLICY_BLACKHOLE && scrubs
 }
 
 // makePair makes a pair with its ends where they belong. m.links must be held.
