@@ -36,6 +36,10 @@ test-vm: deps build
 	GOTMPDIR=$(CURDIR)/bin/_tmp BULKHEAD_BINARY=$(CURDIR)/bin/bulkhead \
 		go test -tags vm -p 1 -count 1 -timeout 20m -exec $(CURDIR)/lab/vm $(VM_PACKAGES)
 
+.PHONY: bench
+bench: ## measure everything against its peers, natively (as root; BENCH=regexp measures some; 15 minutes at most)
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime 1x -timeout 15m -v ./lab/bench
+
 .PHONY: build
 build: ## build the programs into bin/
 	$(GO_BUILD) -o bin/ ./cmd/bulkhead ./lab/demo

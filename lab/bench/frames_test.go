@@ -1,0 +1,57 @@
+package bench_test
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+)
+
+const protocolUDP, protocolGRE = 17, 47
+
+// smallFrame is the size of a small packet's Ethernet frame without its checksum: 64 bytes with it.
+const smallFrame = 60
+
+func ether(dst, src net.HardwareAddr, packet []byte) []byte {
+	f := append(append(append([]byte{}, dst...), src...), 0x08, 0x00)
+	return append(f, packet...)
+}
+
+func ip4(src, dst netip.Addr, protocol byte, payload []byte) []byte {
+	h := make([]byte, 20, 20+len(payload))
+	h[0], h[8], h[9] = 0x45, 64, protocol
+	binary.BigEndian.PutUint16(h[2:], uint16(20+len(payload)))
+	h[6] = 0x40 // don't fragment
+	copy(h[12:], src.AsSlice())
+	copy(h[16:], dst.AsSlice())
+	var sum uint32
+	for i := 0; i < len(h); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(h[i:]))
+	}
+	sum = sum&0xffff + sum>>16
+	sum = sum&0xffff + sum>>16
+	binary.BigEndian.PutUint16(h[10:], ^uint16(sum))
+	return append(h, payload...)
+}
+
+// udp is a datagram without a checksum, which IPv4 allows.
+func udp(sport, dport uint16, payload []byte) []byte {
+	h := make([]byte, 8, 8+len(payload))
+	binary.BigEndian.PutUint16(h, sport)
+	binary.BigEndian.PutUint16(h[2:], dport)
+	binary.BigEndian.PutUint16(h[4:], uint16(8+len(payload)))
+	return append(h, payload...)
+}
+
+// gre is the header of NVGRE (RFC 7637, section 3.2) for an inner packet.
+func gre(vsid uint32, packet []byte) []byte {
+	h := []byte{0x20, 0, 0x65, 0x58}
+	return binary.BigEndian.AppendUint32(h, vsid<<8|flowOf(packet)&0xff)
+}
+
+// small is the smallest UDP packet of a flow.
+func small(src, dst netip.Addr, flow int) []byte {
+	return ip4(src, dst, protocolUDP, udp(uint16(1024+flow), 9, make([]byte, smallFrame-14-20-8)))
+}
+
+// flowOf tells the flows of small packets apart.
+func flowOf(packet []byte) uint32 { return uint32(binary.BigEndian.Uint16(packet[20:])) * 0x9e37 >> 4 }
