@@ -27,6 +27,9 @@ func compartmentSysctls() []sysctl {
 		// Equal routes share by flow, ports included; by address alone two hosts would always use one tunnel.
 		{"ipv4/fib_multipath_hash_policy", "1"},
 		{"ipv6/fib_multipath_hash_policy", "1"},
+		// An ICMP error carries the source of the route back: of several addresses of a link, as an external router has
+		// them, the one in the subnet of whoever is told.
+		{"ipv4/icmp_errors_use_inbound_ifaddr", "0"},
 	}, linkSysctls("*")...)
 }
 
