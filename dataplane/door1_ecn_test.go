@@ -6,7 +6,7 @@ import (
 )
 
 // RFC 6040, figure 4: what the inner packet's ECN becomes of its own (row) and the outer packet's (column), in the order
-// Not-ECT, ECT(1), ECT(0), CE, which is that of their numbers; -1: dropped.
+// of their numbers: not capable, capable (1), capable (0), congestion experienced; -1: dropped.
 var outOfTunnel = [4][4]int{
 	{0, 0, 0, -1},
 	{1, 1, 1, 3},

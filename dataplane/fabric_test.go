@@ -306,9 +306,10 @@ func defaultVia(t testing.TB, ifindex int, router string) *netlink.Route {
 	return &netlink.Route{LinkIndex: ifindex, Dst: all, Gw: net.ParseIP(router)}
 }
 
-// noSegmentation turns TCP segmentation offload off, as with ethtool -K LINK tso off.
-func noSegmentation(t testing.TB, ns *netns.Namespace, name string) {
+// noSegmentation turns a gateway's TCP segmentation offload off, as with ethtool -K backend0 tso off.
+func noSegmentation(t testing.TB, ns *netns.Namespace) {
 	t.Helper()
+	const name = "backend0"
 	value := struct{ command, data uint32 }{unix.ETHTOOL_STSO, 0}
 	request := struct {
 		name [unix.IFNAMSIZ]byte

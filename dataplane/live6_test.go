@@ -43,7 +43,7 @@ func TestGSOPacketsSurviveAnIPv6ProviderNetwork(t *testing.T) {
 				t.Errorf("%s: packets of %d bytes were decapsulated, with offload %v", way[0], in, segments)
 			}
 		}
-		noSegmentation(t, a.ns, "backend0")
+		noSegmentation(t, a.ns)
 	}
 	for _, try := range []struct {
 		local, remote string
@@ -120,7 +120,7 @@ func TestTheExternalRouterCarriesTCPBetweenVirtualSubnets(t *testing.T) {
 					}
 				}
 			}
-			noSegmentation(t, router.ns, "backend0")
+			noSegmentation(t, router.ns)
 			transfer(t, a.inside, b.inside, "10.0.1.10", "10.0.2.10")
 			transfer(t, a.inside, b.inside, "fd00:1::10", "fd00:2::10")
 			stats, err := router.Stats(contosoID)
@@ -168,7 +168,7 @@ func TestACompartmentRoutesBetweenProviderNetworksOfBothFamilies(t *testing.T) {
 			t.Errorf("%s: the router's packets have %d bytes in and %d out: GSO did not survive", way[0], in, out)
 		}
 	}
-	noSegmentation(t, router.ns, "backend0")
+	noSegmentation(t, router.ns)
 	transfer(t, a.inside, b.inside, "10.0.1.10", "10.0.2.10")
 	transfer(t, a.inside, b.inside, "fd00:1::10", "fd00:2::10")
 	transfer(t, b.inside, a.inside, "10.0.2.10", "10.0.1.10")

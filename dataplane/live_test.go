@@ -208,7 +208,7 @@ func TestGSOPacketsSurviveEncapsulationAndDecapsulation(t *testing.T) {
 			}
 		}
 		// A NIC that cannot segment leaves it to the kernel.
-		noSegmentation(t, a.ns, "backend0")
+		noSegmentation(t, a.ns)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestACompartmentRoutesBetweenTwoVirtualSubnets(t *testing.T) {
 		}
 	}
 	// A NIC that cannot segment leaves it to the kernel, which then needs all that a GSO packet says of itself.
-	noSegmentation(t, router.ns, "backend0")
+	noSegmentation(t, router.ns)
 	transfer(t, a.inside, b.inside, "10.0.1.10", "10.0.2.10")
 	transfer(t, a.inside, b.inside, "fd00:1::10", "fd00:2::10")
 }

@@ -39,7 +39,11 @@ func (d *Dataplane) SetRecord(rdid uuid.UUID, r Record) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.name(), err)
 	}
-	if err := errors.Join(r.declarable(), d.setRecord(id, r)); err != nil {
+	err = r.declarable()
+	if err == nil {
+		err = d.setRecord(id, r)
+	}
+	if err != nil {
 		return fmt.Errorf("tenant %s: %s: %w", d.tenants[id].name, r.name(), err)
 	}
 	return nil
