@@ -82,6 +82,14 @@ func (a *agent) subnet(tenant uint32, ca netip.Addr) (vsid uint32, ok bool) {
 	return 0, false
 }
 
+func (a *agent) nextHop(tenant uint32, ca netip.Addr) (netip.Addr, bool) {
+	var r doorsRoute
+	k := doorsRouteKey{Prefixlen: 32 + addressBits, Tenant: tenant, Ip: toAddress(ca)}
+	const other = uint32(doorsRouteFlagsROUTE_ON_LINK | doorsRouteFlagsROUTE_HERE)
+	err := a.objects.Routes.Lookup(k, &r)
+	return fromAddress(r.NextHop), err == nil && r.Flags&other == 0
+}
+
 // isOwn tells whether the gateway itself has the customer address.
 func (a *agent) isOwn(tenant, vsid uint32, ca netip.Addr) bool {
 	_, ok := a.interfaces.have[tenant][doorsVsidAddress{Vsid: vsid, Ip: toAddress(ca)}]

@@ -60,19 +60,22 @@ func (l *learner) unreachable(now time.Time, tenant uint32, r Record, e Event) {
 	}
 }
 
+// nics are the MAC addresses of two hosts on the provider network. That of one beyond a router is not known: the
+// router's stands for it.
+type nics struct {
+	here, there hardware
+}
+
 // misdelivered answers a host that sent a frame for a machine that is not here: where it is, or that it is unknown.
-func (l *learner) misdelivered(now time.Time, tenant, vsid uint32, p path, nic hardware, frame []byte) {
+func (l *learner) misdelivered(now time.Time, tenant, vsid uint32, p path, n nics, frame []byte) {
 	ca, ok := destinationOf(frame)
 	if !ok || !l.pupil(tenant).notices.AllowN(now, 1) {
 		return
 	}
-	// The message is for the host itself, whose MAC address stays on its own network; the machine's is what its switch
-	// knows.
-	to := hardware(frame[6:12])
 	k, ok := l.policy.lookup(tenant, ca)
 	if ok && k.VSID == vsid && k.PA != p.pa && k.Rule == Encap && k.PA.Is4() == p.local.Is4() {
-		l.policy.send(p, vsid, redirectFrame(to, nic, p.local, k.PA, frame))
+		l.policy.send(p, vsid, redirectFrame(n.there, n.here, p.local, k.PA, frame))
 		return
 	}
-	l.policy.send(p, vsid, unreachableFrame(to, nic, p.local, p.pa, frame))
+	l.policy.send(p, vsid, unreachableFrame(n.there, n.here, p.local, p.pa, frame))
 }

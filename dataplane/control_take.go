@@ -2,7 +2,7 @@ package dataplane
 
 import "time"
 
-// take deals with one event that the doors raised. nic is the MAC address that the gateway has on the provider network.
+// take deals with one event that the doors raised. nic is the MAC address of the link that has our provider address.
 func (l *learner) take(now time.Time, e doorsEvent, nic hardware) {
 	frame := e.Frame[:min(int(e.Length), len(e.Frame))]
 	p := path{local: fromAddress(e.Local), pa: fromAddress(e.Pa)}
@@ -23,6 +23,6 @@ func (l *learner) take(now time.Time, e doorsEvent, nic hardware) {
 		}
 		l.notice(now, e.Tenant, e.Vsid, p.pa, n)
 	case doorsEventKindEVENT_MISDELIVERED:
-		l.misdelivered(now, e.Tenant, e.Vsid, p, nic, frame)
+		l.misdelivered(now, e.Tenant, e.Vsid, p, nics{here: nic, there: e.Nic}, frame)
 	}
 }

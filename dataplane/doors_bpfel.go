@@ -43,6 +43,8 @@ type doorsEvent struct {
 	Length uint32
 	Pa     doorsAddress
 	Local  doorsAddress
+	Nic    [6]uint8
+	Zero   uint16
 	Frame  [256]uint8
 }
 

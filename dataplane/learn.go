@@ -51,6 +51,8 @@ type policy interface {
 	machines(tenant, vsid uint32) []machine
 	// subnet is the virtual subnet that a customer address lies in.
 	subnet(tenant uint32, ca netip.Addr) (vsid uint32, ok bool)
+	// nextHop is where a customer route leads to.
+	nextHop(tenant uint32, ca netip.Addr) (netip.Addr, bool)
 	// isOwn tells whether the gateway itself has the customer address, ownProvider whether it has the provider address.
 	isOwn(tenant, vsid uint32, ca netip.Addr) bool
 	ownProvider(pa netip.Addr) bool
@@ -73,11 +75,12 @@ type learner struct {
 	policy policy
 	ageing time.Duration
 	pupils map[uint32]*pupil
+	busy   map[*pupil]struct{} // those with something in the outbox
 	ages   ages
 }
 
 func newLearner(p policy, ageing time.Duration) *learner {
-	return &learner{policy: p, ageing: ageing, pupils: make(map[uint32]*pupil)}
+	return &learner{policy: p, ageing: ageing, pupils: make(map[uint32]*pupil), busy: make(map[*pupil]struct{})}
 }
 
 // hear takes in what a machine said of itself, in a frame from a provider address.
@@ -165,9 +168,14 @@ func (l *learner) refuse(now time.Time, tenant uint32, e Event, reason string) {
 }
 
 // want asks every machine of a virtual subnet whose addresses are learned whether it has an address that a compartment
-// sent something to.
+// sent something to, or the next hop towards that.
 func (l *learner) want(now time.Time, tenant uint32, ca netip.Addr) {
 	vsid, ok := l.policy.subnet(tenant, ca)
+	if !ok {
+		if ca, ok = l.policy.nextHop(tenant, ca); ok {
+			vsid, ok = l.policy.subnet(tenant, ca)
+		}
+	}
 	if !ok || l.policy.isOwn(tenant, vsid, ca) {
 		return
 	}
@@ -198,5 +206,10 @@ func (l *learner) post(now time.Time, p *pupil) {
 		q := p.outbox[0]
 		p.outbox = p.outbox[1:]
 		l.policy.send(q.path, q.vsid, q.frame)
+	}
+	if len(p.outbox) > 0 {
+		l.busy[p] = struct{}{}
+	} else {
+		delete(l.busy, p)
 	}
 }

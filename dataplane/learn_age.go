@@ -116,7 +116,7 @@ func (l *learner) tick(now time.Time) time.Time {
 	if len(l.ages) > 0 {
 		next = l.ages[0].due
 	}
-	for _, p := range l.pupils {
+	for p := range l.busy {
 		l.post(now, p)
 		if soon := now.Add(time.Second / questionRate); len(p.outbox) > 0 && (next.IsZero() || soon.Before(next)) {
 			next = soon

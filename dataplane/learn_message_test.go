@@ -10,8 +10,8 @@ import (
 
 var noMAC = make(net.HardwareAddr, 6)
 
-// option is an ND option with a MAC address.
-func option(kind byte, m net.HardwareAddr) []byte { return append([]byte{kind, 1}, m...) }
+// sourceOption is the ND option with the MAC address of who asks.
+func sourceOption(m net.HardwareAddr) []byte { return append([]byte{1, 1}, m...) }
 
 func TestNeighbourMessagesSayWhoHasAnAddress(t *testing.T) {
 	group := addr("ff02::1:ff00:2")
@@ -34,7 +34,7 @@ func TestNeighbourMessagesSayWhoHasAnAddress(t *testing.T) {
 		{"ARP reply", arpFrom(arp(2, vmMAC, vmCA, gatewayMAC, gatewayCA)), v4},
 		{"gratuitous ARP", arpFrom(arp(1, vmMAC, vmCA, noMAC, vmCA)), v4},
 		{"padded", append(slices.Clone(request), make([]byte, 18)...), v4},
-		{"solicitation", v6From(solicit(vmCA6, group, gatewayCA6, option(1, vmMAC)...)), v6},
+		{"solicitation", v6From(solicit(vmCA6, group, gatewayCA6, sourceOption(vmMAC)...)), v6},
 		{"solicitation without option", v6From(solicit(vmCA6, group, gatewayCA6)), v6},
 		{"advertisement", v6From(advert), v6},
 		{"ARP probe", arpFrom(arp(1, vmMAC, addr("0.0.0.0"), noMAC, vmCA)), heard{}},
@@ -44,7 +44,7 @@ func TestNeighbourMessagesSayWhoHasAnAddress(t *testing.T) {
 		{"reverse ARP", arpFrom(arp(3, vmMAC, vmCA, gatewayMAC, gatewayCA)), heard{}},
 		{"ARP of other hardware", with(request, 15, 6), heard{}},
 		{"ARP cut", request[:41], heard{}},
-		{"solicitation that names another", v6From(solicit(vmCA6, group, gatewayCA6, option(1, hostMAC)...)), heard{}},
+		{"solicitation that names another", v6From(solicit(vmCA6, group, gatewayCA6, sourceOption(hostMAC)...)), heard{}},
 		{"advertisement that names another", v6From(advertise(vmCA6, gatewayCA6, vmCA6, 0, hostMAC)), heard{}},
 		{"duplicate address detection", v6From(solicit(netip.IPv6Unspecified(), group, vmCA6)), heard{}},
 		{"link-local", v6From(solicit(addr("fe80::1"), group, gatewayCA6)), heard{}},
@@ -100,7 +100,7 @@ func TestQuestionsAndAnnouncementsAreAsTheRFCsSay(t *testing.T) {
 		{"ARP request", question(vm, gw, gatewayCA, vmCA),
 			ether(vmMAC, gatewayMAC, etherARP, arp(1, gatewayMAC, gatewayCA, noMAC, vmCA))},
 		{"solicitation", question(vm, gw, gatewayCA6, vmCA6),
-			ether(vmMAC, gatewayMAC, etherIPv6, solicit(gatewayCA6, vmCA6, vmCA6, option(1, gatewayMAC)...))},
+			ether(vmMAC, gatewayMAC, etherIPv6, solicit(gatewayCA6, vmCA6, vmCA6, sourceOption(gatewayMAC)...))},
 		{"gratuitous ARP", announcement(gw, gatewayCA),
 			ether(broadcast, gatewayMAC, etherARP, arp(1, gatewayMAC, gatewayCA, noMAC, gatewayCA))},
 		{"unsolicited advertisement", announcement(gw, gatewayCA6), ether(mac("33:33:00:00:00:01"), gatewayMAC, etherIPv6,
@@ -113,7 +113,6 @@ func TestQuestionsAndAnnouncementsAreAsTheRFCsSay(t *testing.T) {
 }
 
 func TestControlMessagesAreReadAsTheyAreSent(t *testing.T) {
-	host6, provider6 := addr("fd01::22"), addr("fd01::11")
 	vm4 := ether(vmMAC, gatewayMAC, etherIPv4, ip4(gatewayCA, vmCA, 17, ports(1, 2)))
 	vm6 := ether(vmMAC, gatewayMAC, etherIPv6, ip6(gatewayCA6, vmCA6, 17, ports(1, 2)))
 	to, from := hardware(backendMAC), hardware(hostMAC)
@@ -126,8 +125,8 @@ func TestControlMessagesAreReadAsTheyAreSent(t *testing.T) {
 			notice{redirect: true, from: host, to: addr("192.168.0.33"), ca: vmCA}},
 		{"REDIRECT of an IPv6 address", redirectFrame(to, from, host, addr("192.168.0.33"), vm6),
 			notice{redirect: true, from: host, to: addr("192.168.0.33"), ca: vmCA6}},
-		{"REDIRECT over IPv6", redirectFrame(to, from, host6, addr("fd01::33"), vm4),
-			notice{redirect: true, from: host6, to: addr("fd01::33"), ca: vmCA}},
+		{"REDIRECT over IPv6", redirectFrame(to, from, host6, addr("2001:db8:168::33"), vm4),
+			notice{redirect: true, from: host6, to: addr("2001:db8:168::33"), ca: vmCA}},
 		{"UNREACHABLE", unreachableFrame(to, from, host, provider, vm4), notice{from: host, to: provider, ca: vmCA}},
 		{"UNREACHABLE over IPv6", unreachableFrame(to, from, host6, provider6, vm6),
 			notice{from: host6, to: provider6, ca: vmCA6}},
@@ -172,7 +171,7 @@ func FuzzLearner(f *testing.F) {
 		ether(gatewayMAC, vmMAC, etherIPv6, advertise(vmCA6, gatewayCA6, vmCA6, 0x60000000, vmMAC)),
 		redirectFrame(hardware(backendMAC), hardware(hostMAC), host, addr("192.168.0.33"), vm4),
 		unreachableFrame(hardware(backendMAC), hardware(hostMAC), host, provider, vm4),
-		unreachableFrame(hardware(backendMAC), hardware(hostMAC), addr("fd01::22"), addr("fd01::11"), vm4),
+		unreachableFrame(hardware(backendMAC), hardware(hostMAC), host6, provider6, vm4),
 	} {
 		f.Add(seed, uint32(0))
 		f.Add(seed, uint32(1))

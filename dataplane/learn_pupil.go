@@ -11,7 +11,7 @@ import (
 const (
 	questionRate, questionBurst = 500, 500
 	noticeRate, noticeBurst     = 10, 20
-	refusalRate, refusalBurst   = 1, 10
+	refusalRate, refusalBurst   = 0.1, 10
 	// Questions that wait for their turn; what is beyond is not asked.
 	letters = 4096
 )
@@ -67,6 +67,7 @@ func (l *learner) forget(tenant uint32) {
 		for _, a := range p.aged {
 			l.ages.remove(a)
 		}
+		delete(l.busy, p)
 		delete(l.pupils, tenant)
 	}
 }

@@ -76,6 +76,9 @@ func (s *school) subnet(tenant uint32, ca netip.Addr) (uint32, bool) {
 	return 0, false
 }
 
+func (s *school) nextHop(_ uint32, ca netip.Addr) (netip.Addr, bool) {
+	return vm2CA, ca == addr("10.9.0.1")
+}
 func (s *school) isOwn(_, _ uint32, ca netip.Addr) bool { return ca == addr("10.0.0.2") }
 func (s *school) ownProvider(pa netip.Addr) bool        { return pa == provider }
 func (s *school) refused(uint32)                        { s.rejected++ }
@@ -310,6 +313,9 @@ func TestAnUnknownAddressIsAskedForByUnicastOfEveryMachineThatMayHaveIt(t *testi
 		s.l.want(s.now, 1, ca)
 	}
 	s.expect(t, nil)
+	s.now = s.now.Add(time.Minute)
+	s.l.want(s.now, 1, addr("10.9.0.1")) // whose next hop is vm2CA
+	s.expect(t, nil, host, otherHost)
 }
 
 func TestAScanForUnknownAddressesCostsABoundedNumberOfQuestions(t *testing.T) {
@@ -484,7 +490,7 @@ func TestAMisdeliveredFrameIsAnsweredByWhereItsMachineIs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSchool()
 			frame := ether(vmMAC, hostMAC, etherIPv4, ip4(vm2CA, c.ca, 17, ports(1, 2)))
-			s.l.misdelivered(s.now, 1, 5001, c.from, hardware(backendMAC), frame)
+			s.l.misdelivered(s.now, 1, 5001, c.from, nics{hardware(backendMAC), hardware(hostMAC)}, frame)
 			if len(s.sent) != 1 || s.sent[0].path != c.from || s.sent[0].vsid != 5001 {
 				t.Fatalf("sent %+v", s.sent)
 			}
@@ -492,7 +498,7 @@ func TestAMisdeliveredFrameIsAnsweredByWhereItsMachineIs(t *testing.T) {
 				t.Errorf("sent %+v, %v; want %+v", n, ok, c.want)
 			}
 			for range 1000 {
-				s.l.misdelivered(s.now, 1, 5001, c.from, hardware(backendMAC), frame)
+				s.l.misdelivered(s.now, 1, 5001, c.from, nics{hardware(backendMAC), hardware(hostMAC)}, frame)
 			}
 			if len(s.sent) > noticeBurst {
 				t.Errorf("sent %d answers at once", len(s.sent))

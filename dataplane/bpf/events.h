@@ -48,11 +48,13 @@ static __noinline bool emit(struct __sk_buff *skb, __u32 tenant, enum event_kind
 	e->vsid = f->vsid;
 	e->pa = f->pa;
 	e->local = f->local;
+	e->zero = 0;
 	if (length > EVENT_FRAME)
 		length = EVENT_FRAME;
 	e->length = length;
 	asm volatile("" : "+r"(length)); // the compiler knows the bounds and would leave them out; the verifier wants them
-	if (length < 1 || length > EVENT_FRAME || bpf_skb_load_bytes(skb, f->at, e->frame, length)) {
+	if (length < 1 || length > EVENT_FRAME || bpf_skb_load_bytes(skb, f->at, e->frame, length) ||
+	    bpf_skb_load_bytes(skb, 6, e->nic, sizeof(e->nic))) {
 		bpf_ringbuf_discard(e, 0);
 		return false;
 	}

@@ -225,6 +225,8 @@ struct event {
 	__u32 length;           // of the inner frame, as far as it is here
 	struct address pa;      // the sender's, and ours that it was sent to; zero for EVENT_WANTED
 	struct address local;
+	__u8 nic[6];            // the sender's MAC address on the provider network, or the router's
+	__u16 zero;
 	__u8 frame[EVENT_FRAME]; // from its Ethernet header on
 };
 
