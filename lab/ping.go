@@ -39,8 +39,8 @@ func (u *Unreachable) Error() string {
 
 var pingID atomic.Uint32
 
-// Ping sends ICMP or ICMPv6 echo requests to an address, four a second, until one is answered or the context ends (after
-// 5 s without a deadline). It goes on after a router's "unreachable", which the error then holds as *Unreachable.
+// Ping sends ICMP or ICMPv6 echo requests to an address, four a second, until one is answered or the context ends
+// (after 5 s without a deadline). It goes on after a router's "unreachable", which the error then holds as *Unreachable.
 func (n *Node) Ping(ctx context.Context, to netip.Addr) (Pong, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
