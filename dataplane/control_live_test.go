@@ -164,12 +164,3 @@ func TestHostsAreToldOfTheGatewaysOwnAddressesWhenTheyMove(t *testing.T) {
 	c.set(t, tenant)
 	c.teachNothingMore(t)
 }
-
-// teachNothingMore checks that the agent told nobody anything and logged nothing.
-func (c *classroom) teachNothingMore(t *testing.T) {
-	t.Helper()
-	c.stop()
-	if len(c.events) > 0 || c.lines.String() != "" {
-		t.Errorf("%d events, log: %s", len(c.events), c.lines)
-	}
-}
