@@ -40,8 +40,9 @@ const (
 type Hop struct {
 	Probe
 	Outcome Outcome
-	// Reason is why it was dropped.
+	// Reason is why it was dropped, and Tenant whose counter would say so; empty where that would be nobody's.
 	Reason Reason
+	Tenant string
 	// Link is the Default compartment's end of the link that it entered a compartment by.
 	Link string
 	// Outer is around a packet for a host.
@@ -95,18 +96,21 @@ func (d *Dataplane) TraceFromHost(p HostProbe) (sent Outer, h Hop, err error) {
 		return sent, h, err
 	}
 	h, out, err := d.trace(d.objects.Door1Wire, gateway.Backend, frame)
-	if err != nil || h.Outcome == Dropped || h.Outcome == Passed {
-		h.Probe = p.Probe
+	if err != nil {
 		return sent, h, err
+	}
+	var v doorsVsid
+	if err := d.objects.Vsids.Lookup(p.VSID, &v); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return sent, h, fmt.Errorf("trace at door 1: read VSID %d: %w", p.VSID, err)
+	}
+	if h.Outcome == Dropped || h.Outcome == Passed {
+		h.Probe, h.Tenant = p.Probe, d.tenants[v.Tenant].name
+		return sent, h, nil
 	}
 	if err := h.read(out); err != nil || h.Outcome == ToHost {
 		return sent, h, err
 	}
 	h.Outcome = Entered
-	var v doorsVsid
-	if err := d.objects.Vsids.Lookup(p.VSID, &v); err != nil {
-		return sent, h, fmt.Errorf("trace at door 1: read VSID %d: %w", p.VSID, err)
-	}
 	h.Link, err = d.linkName(v.Ifindex)
 	return sent, h, err
 }
@@ -179,14 +183,18 @@ func (d *Dataplane) TraceFromCompartment(link string, p Probe) (Hop, error) {
 	if err := d.objects.Ports.Lookup(ifindex, &port); err != nil {
 		return Hop{}, fmt.Errorf("link %s is at no door: %w", link, err)
 	}
+	tenant := d.tenants[port.Tenant].name
 	if port.Vsid == 0 {
-		return d.traceDoor2(d.objects.Door2Tenant, ifindex, mac[:], p)
+		h, err := d.traceDoor2(d.objects.Door2Tenant, ifindex, mac[:], p)
+		h.Tenant = tenant
+		return h, err
 	}
 	frame, err := serialize(mac[:], port.Mac[:], p)
 	if err != nil {
 		return Hop{}, err
 	}
 	h, out, err := d.trace(d.objects.Door1Tenant, ifindex, frame)
+	h.Tenant = tenant
 	if err != nil || h.Outcome == Dropped {
 		h.Probe = p
 		return h, err

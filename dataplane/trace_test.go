@@ -89,6 +89,9 @@ func TestTraceOfAHostsPacketTellsWhatDoor1Does(t *testing.T) {
 				if h.Outcome != c.outcome || h.Reason.Name != c.reason || h.Link != c.link {
 					t.Errorf("sent as %+v: %+v", sent, h)
 				}
+				if c.reason == "unlisted-provider" && h.Tenant != "Contoso" || c.reason == "unknown-vsid" && h.Tenant != "" {
+					t.Errorf("dropped as %q's", h.Tenant)
+				}
 				if c.outcome == ToHost {
 					if diff := cmp.Diff(c.outer, h.Outer, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 						t.Errorf("what is around it (-want +got):\n%s", diff)
