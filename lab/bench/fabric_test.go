@@ -184,12 +184,10 @@ func newFabric(t testing.TB, join func(testing.TB, *fabric)) *fabric {
 	}
 	cable(t, plug{f.client, "eth0", clientMAC, innerMTU}, plug{f.compartment, "ext0", extMAC, innerMTU})
 	cable(t, plug{f.gateway, "backend0", backendMAC, backendMTU}, plug{f.host, "backend0", hostMAC, backendMTU})
-	f.client.address(t, "eth0", clientIP.String()+"/16")
+	f.client.address(t, "eth0", clientIP.String()+"/24")
 	f.client.neighbour(t, "eth0", extIP, extMAC)
 	f.client.route(t, vmNet, extIP, "eth0")
-	f.compartment.address(t, "ext0", extIP.String()+"/16")
-	f.compartment.neighbour(t, "ext0", clientIP, clientMAC)
-	f.compartment.forward(t)
+	f.compartment.toClients(t)
 	f.gateway.address(t, "backend0", gatewayPA.String()+"/24")
 	f.gateway.neighbour(t, "backend0", hostPA, hostMAC)
 	f.host.address(t, "backend0", hostPA.String()+"/24")
@@ -201,10 +199,22 @@ func newFabric(t testing.TB, join func(testing.TB, *fabric)) *fabric {
 	return f
 }
 
-// inner links the compartment and the VM with the machines that join them.
-func (f *fabric) inner(t testing.TB) {
+// toClients gives a compartment its outer side.
+func (m *machine) toClients(t testing.TB) {
 	t.Helper()
-	cable(t, plug{f.gateway, "bhi0", insideMAC, innerMTU}, plug{f.compartment, "IfCi1", insideMAC, innerMTU})
+	m.address(t, "ext0", extIP.String()+"/24")
+	m.neighbour(t, "ext0", clientIP, clientMAC)
+	m.route(t, clientNet, clientIP, "ext0")
+	m.forward(t)
+}
+
+// inner links the compartment and the VM with the machines that join them.
+func (f *fabric) inner(t testing.TB) { f.innerBy(t, cable) }
+
+// innerBy takes another kind of pair than a veth for the compartment.
+func (f *fabric) innerBy(t testing.TB, pair func(t testing.TB, a, b plug)) {
+	t.Helper()
+	pair(t, plug{f.gateway, "bhi0", insideMAC, innerMTU}, plug{f.compartment, "IfCi1", insideMAC, innerMTU})
 	cable(t, plug{f.host, "bhi0", vmMAC, innerMTU}, plug{f.vm, "eth0", vmMAC, innerMTU})
 	f.ends(t)
 	f.compartment.noARP(t, "IfCi1")

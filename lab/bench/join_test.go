@@ -63,10 +63,13 @@ func customer(i int) netip.Addr {
 }
 
 // joinNVGRE joins by the doors, with so many lookup records at the gateway.
-func joinNVGRE(records int) func(testing.TB, *fabric) {
+func joinNVGRE(records int) func(testing.TB, *fabric) { return joinNVGREBy(cable, records) }
+
+// joinNVGREBy takes another kind of pair than a veth for the compartment.
+func joinNVGREBy(pair func(t testing.TB, a, b plug), records int) func(testing.TB, *fabric) {
 	return func(t testing.TB, f *fabric) {
 		t.Helper()
-		f.inner(t)
+		f.innerBy(t, pair)
 		d := doorsIn(t, f.gateway, gatewayAt(gatewayPA))
 		must(t, "set the gateway's tenant", f.gateway.Do(func() error { return d.SetTenant(contoso(records)) }))
 		there := contoso(0)
