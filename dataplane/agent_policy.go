@@ -64,6 +64,9 @@ func (a *agent) machine(tenant, vsid uint32, mac hardware) (machine, bool) {
 }
 
 func (a *agent) machines(tenant, vsid uint32) []machine {
+	if a.learners[vsid] == 0 {
+		return nil
+	}
 	var all []machine
 	for k, v := range a.l2only.have[tenant] {
 		if k.Vsid == vsid && len(all) < letters {

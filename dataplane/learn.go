@@ -207,8 +207,9 @@ func (l *learner) want(now time.Time, tenant uint32, ca netip.Addr) {
 	if _, exists := l.policy.lookup(tenant, ca); exists {
 		return
 	}
+	p := l.pupil(tenant)
 	from, ok := l.policy.speaker(tenant, vsid, ca)
-	if !ok || !l.pupil(tenant).wish(now, ca) {
+	if !ok || len(p.outbox) >= letters/2 || !p.wish(now, ca) {
 		return
 	}
 	for _, m := range l.policy.machines(tenant, vsid) {
