@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -85,12 +84,15 @@ func (c *Capture) Record(ctx context.Context, w io.Writer) (Result, error) {
 
 func (c *Capture) record(ctx context.Context, out *file) (packets uint64, err error) {
 	defer context.AfterFunc(ctx, c.socket.interrupt)()
-	var end time.Time // once ctx ended: when that was
+	ended := false
 	for c.options.Count == 0 || packets < c.options.Count {
-		if ctx.Err() != nil && end.IsZero() {
-			end = time.Now()
+		if !ended && ctx.Err() != nil {
+			ended = true
+			if err := c.socket.shut(); err != nil {
+				return packets, err
+			}
 		}
-		p, err := c.next(out, end.IsZero())
+		p, err := c.next(out, !ended)
 		switch {
 		case errors.Is(err, errInterrupted):
 			continue
@@ -98,8 +100,6 @@ func (c *Capture) record(ctx context.Context, out *file) (packets uint64, err er
 			return packets, nil
 		case err != nil:
 			return packets, err
-		case !end.IsZero() && p.at.After(end):
-			return packets, nil
 		}
 		l, err := c.link(p, out)
 		if err != nil {

@@ -44,6 +44,7 @@ type socket struct {
 	control    []byte
 	snapLength int
 	excluded   []int // indexes of links
+	ended      bool
 }
 
 func openSocket(ns *netns.Namespace, snapLength int) (*socket, error) {
@@ -89,14 +90,18 @@ func (s *socket) prepare(fd int) error {
 	return nil
 }
 
-// filter lets the kernel pass on the first snapLength bytes of what did not pass an excluded link.
+// filter lets the kernel pass on the first snapLength bytes of what did not pass an excluded link; nothing in the end.
 func (s *socket) filter(fd int) error {
 	program := []bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtInterfaceIndex}}
+	most := s.snapLength
+	if s.ended {
+		most = 0
+	}
 	for _, index := range s.excluded {
 		program = append(program,
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(index), SkipTrue: 1}, bpf.RetConstant{Val: 0})
 	}
-	assembled, err := bpf.Assemble(append(program, bpf.RetConstant{Val: uint32(s.snapLength)}))
+	assembled, err := bpf.Assemble(append(program, bpf.RetConstant{Val: uint32(most)}))
 	if err != nil {
 		return fmt.Errorf("make the capture's filter: %w", err)
 	}
@@ -120,6 +125,16 @@ func (s *socket) exclude(index int) error {
 		s.excluded = slices.Delete(s.excluded, 0, 1)
 	}
 	s.excluded = append(s.excluded, index)
+	return s.refilter()
+}
+
+// shut lets no more packets come; those that wait can be received.
+func (s *socket) shut() error {
+	s.ended = true
+	return s.refilter()
+}
+
+func (s *socket) refilter() error {
 	var err error
 	if controlErr := s.raw.Control(func(fd uintptr) { err = s.filter(int(fd)) }); controlErr != nil {
 		return controlErr
