@@ -17,7 +17,17 @@ var views = map[string]func(context.Context, *gateway.Gateway) (any, error){
 	"lookup-records": func(ctx context.Context, g *gateway.Gateway) (any, error) {
 		return g.LookupRecords(ctx)
 	},
-	"drops": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Drops(ctx) },
+	"customer-routes": func(ctx context.Context, g *gateway.Gateway) (any, error) {
+		return g.CustomerRoutes(ctx)
+	},
+	"provider-addresses": func(ctx context.Context, g *gateway.Gateway) (any, error) {
+		return g.ProviderAddresses(ctx)
+	},
+	"provider-routes": func(ctx context.Context, g *gateway.Gateway) (any, error) {
+		return g.ProviderRoutes(ctx)
+	},
+	"traffic": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Traffic(ctx) },
+	"drops":   func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Drops(ctx) },
 }
 
 // Views names what can be shown, sorted.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"bulkhead/configs"
+	"bulkhead/internal/netns"
 	"bulkhead/nat"
 	"bulkhead/vpn"
 )
@@ -26,9 +27,8 @@ var errClosed = errors.New("the daemon is stopping")
 // and holds up no other. When the folder cannot be read, nothing is changed, and the error is read's. When the machine
 // lacks what the declaration builds on (a NIC, say), nothing is changed either, and the error is a [DefaultError].
 func (g *Gateway) Apply(ctx context.Context, folder string, read func() (*configs.Config, error)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(g.ctx, func() { cancel(errClosed) })()
+	ctx, cancel := g.alive(ctx)
+	defer cancel()
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	if g.ctx.Err() != nil {
@@ -41,9 +41,21 @@ func (g *Gateway) Apply(ctx context.Context, folder string, read func() (*config
 	return g.applyPlan(ctx, before, plan)
 }
 
+// alive is ctx until the gateway is closed.
+func (g *Gateway) alive(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(g.ctx, func() { cancel(errClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
 // take reads a declaration and puts it in force, as far as the Default compartment goes. It returns the plan that was in
 // force before and the one that is now. g.applying must be held.
-func (g *Gateway) take(ctx context.Context, folder string, read func() (*configs.Config, error)) (before, plan *Plan, err error) {
+func (g *Gateway) take(ctx context.Context, folder string, read func() (*configs.Config, error)) (
+	before, plan *Plan, err error,
+) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	cfg, err := read()
@@ -55,9 +67,7 @@ func (g *Gateway) take(ctx context.Context, folder string, read func() (*configs
 		return nil, nil, err
 	}
 	names, interfaces := siteInterfaces(cfg)
-	next := translate(cfg, allocate(names, interfaces, ids))
-	plan = &next
-	plan.folder, plan.pending = folder, cfg.Pending()
+	plan = translate(&policy{folder: folder, config: cfg}, allocate(names, interfaces, ids))
 	if err := g.applyDefault(ctx, plan); err != nil {
 		return nil, nil, &DefaultError{err}
 	}
@@ -171,19 +181,37 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	if err := nat.Set(ctx, ns, plan.NAT); err != nil {
 		return err
 	}
-	if err := g.compartments.Set(ctx, ns, plan.Compartment); err != nil {
+	if err := g.setCompartment(ctx, ns, plan); err != nil {
 		return err
 	}
 	// Law 1: from here on the sites' routes stand, so no session may go on leaving by NAT.
 	if err := g.forget(ctx, ns, plan.Name, plan.NAT.Protected); err != nil {
 		return err
 	}
-	if err := g.doors.SetTenant(plan.Doors); err != nil {
+	if err := g.setDoors(plan); err != nil {
 		return err
 	}
 	if err := g.vpn.Set(ctx, plan.Name, plan.VPN); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
 		return err
 	}
+	return nil
+}
+
+// setCompartment brings the tenant's compartment to the plan and the routes that are in force.
+func (g *Gateway) setCompartment(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
+	plan.writing.Lock()
+	defer plan.writing.Unlock()
+	return g.compartments.Set(ctx, ns, plan.compartment())
+}
+
+// setDoors makes the doors know the tenant by the plan, with the records and routes that are in force.
+func (g *Gateway) setDoors(plan *TenantPlan) error {
+	plan.writing.Lock()
+	defer plan.writing.Unlock()
+	if err := g.doors.SetTenant(plan.doors()); err != nil {
+		return err
+	}
+	plan.known = true
 	return nil
 }
 

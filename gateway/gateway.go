@@ -38,6 +38,7 @@ type Gateway struct {
 	doors        *dataplane.Dataplane
 	vpn          *vpn.Manager
 	events       chan vpn.Event
+	mend         chan struct{} // the Default compartment is to be brought to its plan
 
 	applying sync.Mutex    // held while a declaration is applied
 	changing sync.RWMutex  // held for reading while something declared changes, for writing while a declaration is read
@@ -84,6 +85,7 @@ func Open(o Options) (*Gateway, error) {
 			}
 		}}),
 		events: events,
+		mend:   make(chan struct{}, 1),
 		slots:  make(chan struct{}, maxAtOnce),
 		loops:  map[string]*loop{},
 		ctx:    ctx,
@@ -119,14 +121,17 @@ func (g *Gateway) Close() error {
 	return errors.Join(g.doors.Close(), g.compartments.Close(), g.lock.Close())
 }
 
-// Run keeps the session with charon, passes on events and mends the Default compartment when a NIC comes back, until
-// ctx ends.
+// Run keeps the session with charon, passes on events, mends the Default compartment when a NIC comes back, and learns
+// from the provider network where customer addresses live, until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.vpn.Run(ctx) })
 	group.Go(func() error { return g.routeEvents(ctx) })
 	group.Go(func() error { return g.sweepCharon(ctx) })
 	group.Go(func() error { return g.watchNICs(ctx) })
+	group.Go(func() error {
+		return g.doors.Run(ctx, dataplane.Agent{OnEvent: newLearnedLog(g.log).event, Log: g.log})
+	})
 	return group.Wait()
 }
 

@@ -29,7 +29,7 @@ type machine struct {
 	wire   *netns.Namespace
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	testenv.Root(t)
 	def, err := netns.Current()
@@ -55,7 +55,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-func (m *machine) addNIC(t *testing.T, name string) {
+func (m *machine) addNIC(t testing.TB, name string) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
@@ -71,7 +71,7 @@ func (m *machine) addNIC(t *testing.T, name string) {
 }
 
 // removeLink removes a link of the Default compartment, if it is there.
-func (m *machine) removeLink(t *testing.T, name string) {
+func (m *machine) removeLink(t testing.TB, name string) {
 	t.Helper()
 	link, err := netlink.LinkByName(name)
 	var none netlink.LinkNotFoundError
@@ -89,7 +89,7 @@ type daemon struct {
 }
 
 // open starts a daemon, which ends with the test at the latest.
-func (m *machine) open(t *testing.T) *daemon {
+func (m *machine) open(t testing.TB) *daemon {
 	t.Helper()
 	g, err := Open(Options{
 		RunDir: m.runDir, CharonSocket: filepath.Join(m.runDir, "no charon"),
@@ -160,12 +160,12 @@ spec:
 }
 
 // declare is the declaration of the Fabrikam gateway with these tenants.
-func declare(t *testing.T, tenants ...tenant) *configs.Config {
+func declare(t testing.TB, tenants ...tenant) *configs.Config {
 	t.Helper()
 	return declareOn(t, gatewayYAML, tenants...)
 }
 
-func declareOn(t *testing.T, gateway string, tenants ...tenant) *configs.Config {
+func declareOn(t testing.TB, gateway string, tenants ...tenant) *configs.Config {
 	t.Helper()
 	documents := []string{gateway}
 	for _, n := range tenants {
@@ -239,7 +239,7 @@ func (d *daemon) apply(t *testing.T, tenants ...tenant) {
 	must(t, d.take(t.Context(), declare(t, tenants...)))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -16,11 +16,10 @@ import (
 // watchNICs brings the Default compartment to its plan again when a NIC that it names appears anew or comes up again, as
 // after a driver was loaded again, until ctx ends.
 func (g *Gateway) watchNICs(ctx context.Context) error {
-	changed := make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for ctx.Err() == nil {
-			if err := g.followNICs(ctx, changed); err != nil {
+			if err := g.followNICs(ctx); err != nil {
 				g.log.Warn("link events were lost; NICs are looked at again", "reason", err)
 			}
 			select {
@@ -31,14 +30,14 @@ func (g *Gateway) watchNICs(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
-		g.keepDefault(ctx, changed)
+		g.keepDefault(ctx)
 		return nil
 	})
 	return group.Wait()
 }
 
-// followNICs notes on changed that a NIC came back, until ctx or the subscription ends.
-func (g *Gateway) followNICs(ctx context.Context, changed chan<- struct{}) error {
+// followNICs has the Default compartment mended when a NIC came back, until ctx or the subscription ends.
+func (g *Gateway) followNICs(ctx context.Context) error {
 	return g.compartments.FollowNICs(ctx, g.isNIC, func(e compartments.NICEvent) {
 		switch {
 		case e.Name == "": // what happened before
@@ -48,11 +47,16 @@ func (g *Gateway) followNICs(ctx context.Context, changed chan<- struct{}) error
 		default:
 			g.log.Info("NIC is there", "nic", e.Name, "up", e.Up)
 		}
-		select {
-		case changed <- struct{}{}:
-		default: // it is noted already
-		}
+		g.mendDefault()
 	})
+}
+
+// mendDefault has the Default compartment brought to the plan in force.
+func (g *Gateway) mendDefault() {
+	select {
+	case g.mend <- struct{}{}:
+	default: // it is noted already
+	}
 }
 
 // isNIC tells whether the plan in force names the NIC.
@@ -64,7 +68,7 @@ func (g *Gateway) isNIC(name string) bool {
 
 // keepDefault brings the Default compartment to the plan in force whenever something changed, and tries again after a
 // failure, until ctx ends.
-func (g *Gateway) keepDefault(ctx context.Context, changed <-chan struct{}) {
+func (g *Gateway) keepDefault(ctx context.Context) {
 	var retry <-chan time.Time
 	var last string
 	wait := minRetry
@@ -72,7 +76,7 @@ func (g *Gateway) keepDefault(ctx context.Context, changed <-chan struct{}) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-changed:
+		case <-g.mend:
 			wait = minRetry
 		case <-retry:
 		}

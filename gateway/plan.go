@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"net/netip"
+	"sync"
 
 	"bulkhead/compartments"
+	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/nat"
 	"bulkhead/vpn"
@@ -18,14 +20,16 @@ type Plan struct {
 	// Tenants by name.
 	Tenants []*TenantPlan
 
-	folder  string   // that the declaration was read from
+	policy  *policy  // the declaration itself
 	pending []string // what is declared and not carried out yet
 }
 
 // TenantPlan is what one tenant comes to.
 type TenantPlan struct {
-	Name        string
-	VSIDs       []uint32
+	Name  string
+	VSIDs []uint32
+	// Compartment and Doors lack what changes while the plan is in force, lookup records and customer routes: see
+	// compartment and doors.
 	Compartment compartments.Config
 	NAT         nat.Config
 	Doors       dataplane.Tenant
@@ -34,6 +38,11 @@ type TenantPlan struct {
 	Sites map[string][]netip.Prefix
 	// Through says what each link leads to, for show.
 	Through map[string]string
+
+	policy  *policy
+	tenant  *configs.Tenant // of policy.config
+	writing sync.Mutex      // held while the kernel is made to hold what changes: what is written last is in force
+	known   bool            // guarded by writing: the doors know the tenant by this plan
 }
 
 // names of the plan's tenants, in order.

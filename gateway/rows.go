@@ -82,6 +82,49 @@ type RecordRow struct {
 	VSID            uint32     `json:"vsid" table:"VSID"`
 	MACAddress      string     `json:"macAddress" table:"MAC"`
 	ProviderAddress netip.Addr `json:"providerAddress" table:"PROVIDER ADDRESS"`
+	// Type is Static, Dynamic (learned), L2Only (the customer address is 0.0.0.0) or GatewayWildcard.
+	Type string `json:"type" table:"TYPE"`
+	Rule string `json:"rule" table:"RULE"` // encap, rewrite
+	// State is empty, moved (a host said that the machine is at this provider address now, not where it is declared to be)
+	// or stale (the host says that it does not have the machine).
+	State string `json:"state,omitempty" table:"STATE"`
+}
+
+// CustomerRouteRow is a route of a virtual network as door 1 has it.
+type CustomerRouteRow struct {
+	Tenant string       `json:"tenant" table:"TENANT"`
+	VSID   uint32       `json:"vsid" table:"VSID"`
+	Prefix netip.Prefix `json:"prefix" table:"PREFIX"`
+	// NextHop is a customer address, or on-link.
+	NextHop string `json:"nextHop" table:"NEXT HOP"`
+	Metric  uint32 `json:"metric" table:"METRIC"`
+}
+
+// ProviderAddressRow is one of the gateway's own addresses on the provider network.
+type ProviderAddressRow struct {
+	Address netip.Prefix `json:"address" table:"ADDRESS"`
+	// Link sends what comes from the address.
+	Link string `json:"link" table:"LINK"`
+	VLAN uint16 `json:"vlan" table:"VLAN"` // 802.1Q, 0 for none
+	// VSIDs are the virtual subnets that use this address and no other; none: those that no other address names.
+	VSIDs []uint32 `json:"vsids,omitempty" table:"VSIDS"`
+}
+
+// ProviderRouteRow is a route on the provider network.
+type ProviderRouteRow struct {
+	Prefix  netip.Prefix `json:"prefix" table:"PREFIX"`
+	NextHop netip.Addr   `json:"nextHop" table:"NEXT HOP"`
+}
+
+// TrafficRow counts what passed the doors for a virtual subnet in one direction, or for the link to the Internet.
+type TrafficRow struct {
+	Tenant string `json:"tenant" table:"TENANT"`
+	// VSID that the frames carry on the provider network; 0 for the link to the Internet.
+	VSID uint32 `json:"vsid" table:"VSID"`
+	// Direction is in (from the virtual subnet or the Internet) or out.
+	Direction string `json:"direction" table:"DIRECTION"`
+	Packets   uint64 `json:"packets" table:"PACKETS"`
+	Bytes     uint64 `json:"bytes" table:"BYTES"` // of inner packets: without outer headers
 }
 
 // DropRow is a counter of dropped packets.

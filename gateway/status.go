@@ -138,25 +138,6 @@ func count[T any](all []T, match func(T) bool) (n int) {
 	return n
 }
 
-// LookupRecords lists the lookup records of declared tenants as door 1 has them.
-func (g *Gateway) LookupRecords(context.Context) ([]RecordRow, error) {
-	rows := []RecordRow{}
-	for _, tenant := range g.tenants() {
-		records, err := g.doors.Records(tenant.Doors.RoutingDomain)
-		if err != nil {
-			return nil, fmt.Errorf("tenant %s: %w", tenant.Name, err)
-		}
-		for _, r := range records {
-			rows = append(rows, RecordRow{Tenant: tenant.Name, CustomerAddress: r.CA, VSID: r.VSID,
-				MACAddress: r.MAC.String(), ProviderAddress: r.PA})
-		}
-	}
-	slices.SortFunc(rows, func(a, b RecordRow) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), a.CustomerAddress.Compare(b.CustomerAddress))
-	})
-	return rows, nil
-}
-
 // Drops lists every drop counter that is not zero: of the doors, the compartments and of IPsec.
 func (g *Gateway) Drops(context.Context) ([]DropRow, error) {
 	all, err := g.doors.Drops()

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,9 +15,6 @@ import (
 // externalLink is the compartment's link to door 2.
 const externalLink = "ext"
 
-// nvgreOverhead is what NVGRE over IPv4 adds to a packet: IPv4, GRE with key, inner Ethernet (RFC 7637, 3.2), bytes.
-const nvgreOverhead = 20 + 8 + 14
-
 // Route metrics, worst first (law 5). Declared metrics end far below.
 const (
 	// metricNAT is that of the default route towards NAT: it wins only where nothing else is known.
@@ -27,11 +23,15 @@ const (
 	metricUnreachable = 1<<32 - 2
 )
 
-// translate turns a declaration into the plan that brings it about. It reads nothing but its arguments.
-func translate(cfg *configs.Config, ids ifIDs) Plan {
-	plan := Plan{Default: translateDefault(cfg.Gateway), Doors: translateDoors(cfg.Gateway)}
-	for _, t := range cfg.Tenants {
-		plan.Tenants = append(plan.Tenants, translateTenant(cfg.Gateway, t, ids[t.Name]))
+// translate turns a declaration, which must not change meanwhile, into the plan that brings it about. It reads nothing but
+// its arguments.
+func translate(p *policy, ids ifIDs) *Plan {
+	g := p.config.Gateway
+	plan := &Plan{Default: translateDefault(g), Doors: translateDoors(g), policy: p, pending: p.config.Pending()}
+	for _, t := range p.config.Tenants {
+		tenant := translateTenant(g, t, ids[t.Name])
+		tenant.policy, tenant.tenant = p, t
+		plan.Tenants = append(plan.Tenants, tenant)
 	}
 	return plan
 }
@@ -48,35 +48,6 @@ func siteInterfaces(cfg *configs.Config) (names []string, interfaces func(string
 	return names, func(tenant string) []string { return byTenant[tenant] }
 }
 
-func translateDefault(g *configs.Gateway) compartments.Default {
-	backend := compartments.NIC{Name: g.Backend.Interface, MTU: g.Backend.MTU}
-	for _, a := range g.Backend.ProviderAddresses {
-		backend.Addresses = append(backend.Addresses, a.Address)
-	}
-	external := compartments.NIC{Name: g.External.Interface, MTU: g.External.MTU}
-	for _, a := range g.External.Addresses {
-		external.Addresses = append(external.Addresses, a.Address)
-	}
-	d := compartments.Default{NICs: []compartments.NIC{backend, external}}
-	for _, r := range g.Backend.ProviderRoutes {
-		d.Routes = append(d.Routes, compartments.Route{Prefix: r.Destination, NextHop: r.NextHop, Link: backend.Name})
-	}
-	for _, hop := range g.External.DefaultGateways {
-		d.Routes = append(d.Routes, compartments.Route{Prefix: anyOf(hop), NextHop: hop, Link: external.Name})
-	}
-	return d
-}
-
-func translateDoors(g *configs.Gateway) dataplane.Gateway {
-	return dataplane.Gateway{
-		Backend:           g.Backend.Interface,
-		External:          g.External.Interface,
-		ProviderAddresses: g.ProviderAddresses(),
-		OwnAddresses:      g.OwnAddresses(),
-		PoolPrefixes:      g.PoolPrefixes(),
-	}
-}
-
 func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint32) *TenantPlan {
 	plan := &TenantPlan{
 		Name:        t.Name,
@@ -85,10 +56,7 @@ func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint3
 		Sites:       map[string][]netip.Prefix{},
 		Through:     map[string]string{},
 	}
-	for _, s := range t.VirtualSubnets {
-		plan.VSIDs = append(plan.VSIDs, s.VSID)
-	}
-	plan.addInternal(g, t)
+	plan.addVirtualNetwork(g, t)
 	for _, s := range t.SiteToSite {
 		plan.addSite(g, t, s, ids[s.Name])
 	}
@@ -104,36 +72,6 @@ func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint3
 
 func (p *TenantPlan) addRoute(r compartments.Route) {
 	p.Compartment.Routes = append(p.Compartment.Routes, r)
-}
-
-// addInternal adds the links to the virtual network, the routes to its other subnets, and the lookup records.
-func (p *TenantPlan) addInternal(g *configs.Gateway, t *configs.Tenant) {
-	connected := map[uint32]bool{}
-	for _, i := range t.InternalInterfaces {
-		connected[i.VSID] = true
-		p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
-			Name: i.Name, Kind: compartments.Pair, Peer: internalPeer(i.VSID), MAC: i.MACAddress,
-			MTU: g.Backend.MTU - nvgreOverhead, NoARP: true, Addresses: i.Addresses, Alias: t.Name + "/" + i.Name,
-		})
-		door := dataplane.Interface{VSID: i.VSID, Link: internalPeer(i.VSID), MAC: i.MACAddress}
-		for _, a := range i.Addresses {
-			door.Addresses = append(door.Addresses, a.Addr())
-		}
-		p.Doors.Interfaces = append(p.Doors.Interfaces, door)
-		p.Through[i.Name] = fmt.Sprintf("VSID %d", i.VSID)
-	}
-	for _, s := range t.VirtualSubnets {
-		// Any internal interface leads to all of the routing domain: door 1 finds the VSID by the record. The first
-		// takes it, so that the way is the same after every restart.
-		if source := t.InternalAddress(s.Prefix.Addr()); !connected[s.VSID] && source.IsValid() {
-			p.addRoute(compartments.Route{Prefix: s.Prefix, Link: t.InternalInterfaces[0].Name, Source: source})
-		}
-	}
-	for _, r := range t.LookupRecords {
-		p.Doors.Records = append(p.Doors.Records, dataplane.Record{
-			CA: r.CustomerAddress, VSID: r.VSID, MAC: r.MACAddress, PA: r.ProviderAddress,
-		})
-	}
 }
 
 // addSite adds a site-to-site interface with its routes, and its tunnel where that can be carried out.

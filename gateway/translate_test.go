@@ -24,8 +24,11 @@ func load(t *testing.T, paths ...string) *Plan {
 		t.Fatal(err)
 	}
 	names, interfaces := siteInterfaces(cfg)
-	plan := translate(cfg, allocate(names, interfaces, nil))
-	return &plan
+	plan := translate(&policy{config: cfg}, allocate(names, interfaces, nil))
+	for _, t := range plan.Tenants {
+		t.Compartment, t.Doors = t.compartment(), t.doors() // with what changes while the plan is in force
+	}
+	return plan
 }
 
 func golden(t *testing.T, got any) {
@@ -131,7 +134,7 @@ func TestKernelsIfIDsSurviveTranslation(t *testing.T) {
 		t.Fatal(err)
 	}
 	names, interfaces := siteInterfaces(cfg)
-	plan := translate(cfg, allocate(names, interfaces, ifIDs{"Woodgrove": {"IfWe2": 42}}))
+	plan := translate(&policy{config: cfg}, allocate(names, interfaces, ifIDs{"Woodgrove": {"IfWe2": 42}}))
 	for _, v := range plan.tenant("Woodgrove").VPN {
 		if v.Name == "IfWe2" && v.IfID != 42 {
 			t.Errorf("IfWe2 has if_id %d, the kernel has 42", v.IfID)

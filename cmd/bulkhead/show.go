@@ -27,6 +27,10 @@ var views = []view{
 	{"tunnels", "Site-to-site tunnels with their security associations", rowsOf[gateway.TunnelRow]},
 	{"nat", "External addresses and static mappings", rowsOf[gateway.NATRow]},
 	{"lookup-records", "Customer addresses and where they live, as door 1 has them", rowsOf[gateway.RecordRow]},
+	{"customer-routes", "Routes of the virtual networks, as door 1 has them", rowsOf[gateway.CustomerRouteRow]},
+	{"provider-addresses", "The gateway's addresses on the provider network", rowsOf[gateway.ProviderAddressRow]},
+	{"provider-routes", "Routes on the provider network", rowsOf[gateway.ProviderRouteRow]},
+	{"traffic", "What passed the doors, by virtual subnet and direction", rowsOf[gateway.TrafficRow]},
 	{"drops", "What was dropped, where and why", rowsOf[gateway.DropRow]},
 }
 

@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"slices"
+	"sync"
+
+	"bulkhead/compartments"
+	"bulkhead/configs"
+	"bulkhead/dataplane"
+)
+
+// policy is the declaration in force. Its lookup records, customer routes and the like change one by one while it is.
+type policy struct {
+	folder string // that it was read from, and that changes are written to
+
+	mu     sync.Mutex
+	config *configs.Config // guarded by mu; but for what changes, it may be read without
+}
+
+// doors is all that the doors are to know of the tenant, with the records and routes that are in force now.
+func (p *TenantPlan) doors() dataplane.Tenant {
+	p.policy.mu.Lock()
+	defer p.policy.mu.Unlock()
+	t := p.Doors
+	t.Records = make([]dataplane.Record, len(p.tenant.LookupRecords))
+	for i, r := range p.tenant.LookupRecords {
+		t.Records[i] = doorRecord(r)
+	}
+	for _, r := range p.tenant.CustomerRoutes {
+		t.Routes = append(t.Routes, doorRoute(r))
+	}
+	return t
+}
+
+// compartment is all that the tenant's compartment is to hold, with the routes that are in force now.
+func (p *TenantPlan) compartment() compartments.Config {
+	p.policy.mu.Lock()
+	defer p.policy.mu.Unlock()
+	c := p.Compartment
+	c.Routes = slices.Concat(c.Routes, behindVMs(p.tenant))
+	return c
+}
