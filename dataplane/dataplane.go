@@ -45,6 +45,7 @@ type Dataplane struct {
 	hosts      *hosts
 	records    *recordTable
 	l2only     *table[doorsVsidMac, doorsL2only]
+	standIns   *table[doorsAddress, doorsStandIn]
 	routes     *routeTable
 	owners     *owners
 }
@@ -88,7 +89,7 @@ func (d *Dataplane) open() error {
 // readMaps reads what the kernel holds, so that later changes can be made as differences.
 func (d *Dataplane) readMaps() error {
 	m := &d.objects.doorsMaps
-	var errs [9]error
+	var errs [10]error
 	d.tenants, errs[0] = readTenants(m.Tenants)
 	d.ids = make(map[uuid.UUID]uint32)
 	for id, t := range d.tenants {
@@ -100,9 +101,11 @@ func (d *Dataplane) readMaps() error {
 	d.interfaces, errs[4] = readTable(m.Interfaces, "interface address",
 		func(_ doorsVsidAddress, v doorsInterface) uint32 { return v.Tenant })
 	d.hosts, errs[5] = readHosts(m.Hosts, m.Providers)
-	d.records, errs[6] = readRecords(m.Records, m.Declared, d.hosts)
+	d.records, errs[6] = readRecords(m.Records, m.Declared, m.Rewrites, d.hosts)
 	d.routes, errs[7] = readRoutes(m.Routes)
 	d.owners, errs[8] = readOwners(m.Owners)
+	d.standIns, errs[9] = readTable(m.StandIns, "provider address that stands for an interface's",
+		func(_ doorsAddress, v doorsStandIn) uint32 { return v.Tenant })
 	return errors.Join(append(errs[:], d.readL2Only())...)
 }
 

@@ -86,9 +86,10 @@ const (
 )
 
 type doorsInterface struct {
-	_      structs.HostLayout
-	Tenant uint32
-	Flags  uint32
+	_        structs.HostLayout
+	Tenant   uint32
+	Flags    uint32
+	Provider doorsAddress
 }
 
 type doorsInterfaceFlags uint32
@@ -190,7 +191,6 @@ const (
 	doorsRoleROLE_PROVIDER doorsRole = 1
 	doorsRoleROLE_OWN      doorsRole = 2
 	doorsRoleROLE_BOUND    doorsRole = 4
-	doorsRoleROLE_REWRITE  doorsRole = 8
 )
 
 type doorsRoute struct {
@@ -213,6 +213,13 @@ type doorsRouteKey struct {
 	Prefixlen uint32
 	Tenant    uint32
 	Ip        doorsAddress
+}
+
+type doorsStandIn struct {
+	_      structs.HostLayout
+	Tenant uint32
+	Vsid   uint32
+	Ca     doorsAddress
 }
 
 type doorsTenant struct {
@@ -289,7 +296,9 @@ const (
 	doorsMapPorts        = "ports"
 	doorsMapProviders    = "providers"
 	doorsMapRecords      = "records"
+	doorsMapRewrites     = "rewrites"
 	doorsMapRoutes       = "routes"
+	doorsMapStandIns     = "stand_ins"
 	doorsMapTenants      = "tenants"
 	doorsMapTraffic      = "traffic"
 	doorsMapVsids        = "vsids"
@@ -365,7 +374,9 @@ type doorsMapSpecs struct {
 	Ports      *ebpf.MapSpec `ebpf:"ports"`
 	Providers  *ebpf.MapSpec `ebpf:"providers"`
 	Records    *ebpf.MapSpec `ebpf:"records"`
+	Rewrites   *ebpf.MapSpec `ebpf:"rewrites"`
 	Routes     *ebpf.MapSpec `ebpf:"routes"`
+	StandIns   *ebpf.MapSpec `ebpf:"stand_ins"`
 	Tenants    *ebpf.MapSpec `ebpf:"tenants"`
 	Traffic    *ebpf.MapSpec `ebpf:"traffic"`
 	Vsids      *ebpf.MapSpec `ebpf:"vsids"`
@@ -411,7 +422,9 @@ type doorsMaps struct {
 	Ports      *ebpf.Map `ebpf:"ports"`
 	Providers  *ebpf.Map `ebpf:"providers"`
 	Records    *ebpf.Map `ebpf:"records"`
+	Rewrites   *ebpf.Map `ebpf:"rewrites"`
 	Routes     *ebpf.Map `ebpf:"routes"`
+	StandIns   *ebpf.Map `ebpf:"stand_ins"`
 	Tenants    *ebpf.Map `ebpf:"tenants"`
 	Traffic    *ebpf.Map `ebpf:"traffic"`
 	Vsids      *ebpf.Map `ebpf:"vsids"`
@@ -432,7 +445,9 @@ func (m *doorsMaps) Close() error {
 		m.Ports,
 		m.Providers,
 		m.Records,
+		m.Rewrites,
 		m.Routes,
+		m.StandIns,
 		m.Tenants,
 		m.Traffic,
 		m.Vsids,

@@ -159,7 +159,7 @@ func serve(t testing.TB, ns *netns.Namespace, address, name string) {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	go func() {
-		said := make([]byte, 2048)
+		said := make([]byte, 1<<16)
 		for {
 			n, from, err := conn.ReadFrom(said)
 			if err != nil {
@@ -204,7 +204,7 @@ func ask(conn net.Conn, question string) (string, error) {
 	if _, err := conn.Write([]byte(question)); err != nil {
 		return "", err
 	}
-	answer := make([]byte, 2048)
+	answer := make([]byte, 1<<16)
 	n, err := conn.Read(answer)
 	return string(answer[:n]), err
 }

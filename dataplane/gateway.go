@@ -64,7 +64,8 @@ func (g Gateway) validate() error {
 	}
 	for _, r := range g.ProviderRoutes {
 		if !r.Prefix.IsValid() || !unicast(r.NextHop) || r.Prefix.Addr().Is4() != r.NextHop.Is4() {
-			return fmt.Errorf("gateway: provider route %v by %v: needs a prefix and a next hop of one family", r.Prefix, r.NextHop)
+			return fmt.Errorf("gateway: provider route %v by %v: needs a prefix and a next hop of one family", r.Prefix,
+				r.NextHop)
 		}
 	}
 	for _, a := range g.OwnAddresses {

@@ -12,7 +12,8 @@ func (d *Dataplane) setL2Only(id uint32, r Record, v doorsVsid) error {
 	if err != nil {
 		return err
 	}
-	if err := d.putL2Only(id, doorsVsidMac{Vsid: r.VSID, Mac: [6]byte(r.MAC)}, doorsL2only{Tenant: id, Host: host}); err != nil {
+	k := doorsVsidMac{Vsid: r.VSID, Mac: [6]byte(r.MAC)}
+	if err := d.putL2Only(id, k, doorsL2only{Tenant: id, Host: host}); err != nil {
 		return err
 	}
 	return d.setLearning(id)

@@ -21,8 +21,10 @@ func (n *node) over6(t testing.TB, number int) {
 func pair(t testing.TB) (a, b *node) {
 	t.Helper()
 	network, join := bridged(t)
-	a = newNode(t, network, site{1, 6001, []string{"10.0.254.2/24", "fd00:254::2/64"}, []string{"10.0.0.0/24", "fd00::/64"}})
-	b = newNode(t, network, site{2, 5001, []string{"10.0.0.10/24", "fd00::10/64"}, []string{"10.0.254.0/24", "fd00:254::/64"}})
+	a = newNode(t, network, site{1, 6001, []string{"10.0.254.2/24", "fd00:254::2/64"},
+		[]string{"10.0.0.0/24", "fd00::/64"}})
+	b = newNode(t, network, site{2, 5001, []string{"10.0.0.10/24", "fd00::10/64"},
+		[]string{"10.0.254.0/24", "fd00:254::/64"}})
 	join("port1", "port2")
 	return a, b
 }

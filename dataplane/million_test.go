@@ -71,6 +71,7 @@ func TestManyRecordsLoadInBatchesTakeLittleMemoryAndChangeOneByOne(t *testing.T)
 	c.Records = c.Records[:own]
 	d.set(t, c)
 	if left := d.snapshot(t); len(left.Records) != 6 || len(left.Hosts) != 2 || len(left.Providers) != 3 {
-		t.Errorf("%d records, %d hosts and %d provider addresses are left", len(left.Records), len(left.Hosts), len(left.Providers))
+		t.Errorf("%d records, %d hosts and %d provider addresses are left", len(left.Records), len(left.Hosts),
+			len(left.Providers))
 	}
 }

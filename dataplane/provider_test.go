@@ -22,7 +22,8 @@ func boundGateway() Gateway {
 // sentFrom is the provider address that a compartment's packet leaves from.
 func (d *doors) sentFrom(t *testing.T, link string) netip.Addr {
 	t.Helper()
-	_, out := d.run(t, d.objects.Door1Tenant, link, ether(gatewayMAC, gatewayMAC, etherIPv4, ip4(gatewayCA, vmCA, 17, ports(1, 2))))
+	frame := ether(gatewayMAC, gatewayMAC, etherIPv4, ip4(gatewayCA, vmCA, 17, ports(1, 2)))
+	_, out := d.run(t, d.objects.Door1Tenant, link, frame)
 	if len(out) < 34 {
 		t.Fatalf("frame %x", out)
 	}

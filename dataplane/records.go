@@ -70,7 +70,7 @@ func (d *Dataplane) setRecord(id uint32, r Record) error {
 		return d.setL2Only(id, r, v)
 	}
 	e, err := d.encode(r, v)
-	if err != nil {
+	if err := errors.Join(err, d.freeToStandIn(id, r)); err != nil {
 		return err
 	}
 	return d.records.set(doorsTenantAddress{Tenant: id, Ip: toAddress(r.CA)}, e)

@@ -88,7 +88,8 @@ func TestARecordThatIsWrongIsRefusedWithTheReason(t *testing.T) {
 			t.Errorf("error %v, want one with %q", err, want)
 		}
 	}
-	if err := d.SetRecord(uuid.New(), good); err == nil || !strings.Contains(err.Error(), "no tenant with the routing domain") {
+	err := d.SetRecord(uuid.New(), good)
+	if err == nil || !strings.Contains(err.Error(), "no tenant with the routing domain") {
 		t.Errorf("an unknown tenant: error %v", err)
 	}
 	same(t, before, d.snapshot(t))

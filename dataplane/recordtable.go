@@ -12,6 +12,7 @@ import (
 // what they say is asked of the kernel. Dataplane.mu must be held.
 type recordTable struct {
 	kernel   *ebpf.Map
+	rewrites *ebpf.Map // what the provider addresses of records with the rule rewrite stand for
 	hosts    *hosts
 	declared *table[doorsTenantAddress, uint32] // hosts that policy names for records that moved
 	tenants  map[uint32]*addressSet
@@ -80,8 +81,8 @@ func (s *addressSet) each(fn func(doorsAddress)) {
 	}
 }
 
-func readRecords(m, declared *ebpf.Map, h *hosts) (*recordTable, error) {
-	t := &recordTable{kernel: m, hosts: h, tenants: make(map[uint32]*addressSet)}
+func readRecords(m, declared, rewrites *ebpf.Map, h *hosts) (*recordTable, error) {
+	t := &recordTable{kernel: m, rewrites: rewrites, hosts: h, tenants: make(map[uint32]*addressSet)}
 	var err error
 	t.declared, err = readTable(declared, "declared host", func(k doorsTenantAddress, _ uint32) uint32 { return k.Tenant })
 	for _, entries := range t.declared.have {
@@ -91,7 +92,11 @@ func readRecords(m, declared *ebpf.Map, h *hosts) (*recordTable, error) {
 	}
 	return t, errors.Join(err, each(m, func(k doorsTenantAddress, v doorsRecord) {
 		t.note(k)
-		h.count(k.Tenant, v.Host)
+		if v.rewritten() {
+			h.hold(v.Host)
+		} else {
+			h.count(k.Tenant, v.Host)
+		}
 	}))
 }
 
@@ -135,16 +140,16 @@ func (t *recordTable) put(k doorsTenantAddress, v doorsRecord) error {
 	if err != nil || had && old == v {
 		return err
 	}
-	if err := t.hosts.use(k.Tenant, v.Host); err != nil {
-		return errors.Join(err, t.hosts.release(k.Tenant, v.Host))
+	if err := t.use(k, v); err != nil {
+		return errors.Join(err, t.release(k, v, old))
 	}
 	if err := t.kernel.Put(k, v); err != nil {
 		err = fmt.Errorf("write record for %v: %w", fromAddress(k.Ip), err)
-		return errors.Join(err, t.hosts.release(k.Tenant, v.Host))
+		return errors.Join(err, t.release(k, v, old))
 	}
 	t.note(k)
 	if had {
-		return t.hosts.release(k.Tenant, old.Host)
+		return t.release(k, old, v)
 	}
 	return nil
 }
@@ -159,7 +164,7 @@ func (t *recordTable) remove(k doorsTenantAddress) error {
 		return fmt.Errorf("delete record for %v: %w", fromAddress(k.Ip), err)
 	}
 	t.forget(k)
-	return errors.Join(t.hosts.release(k.Tenant, old.Host), t.settle(k))
+	return errors.Join(t.release(k, old, doorsRecord{}), t.settle(k))
 }
 
 // move points a record at another host without forgetting which one policy names.
@@ -261,7 +266,9 @@ type recordChange struct {
 }
 
 // diff takes out of want what the kernel has already. Records that are not wanted go, unless keep says otherwise.
-func (t *recordTable) diff(tenant uint32, want map[doorsTenantAddress]doorsRecord, keep func(doorsRecord) bool) (recordChange, error) {
+func (t *recordTable) diff(tenant uint32, want map[doorsTenantAddress]doorsRecord, keep func(doorsRecord) bool) (
+	recordChange, error,
+) {
 	c := recordChange{puts: want, old: make(map[doorsTenantAddress]doorsRecord)}
 	err := t.eachOf(tenant, func(k doorsTenantAddress, have doorsRecord) {
 		w, ok := want[k]
@@ -292,8 +299,8 @@ func (t *recordTable) write(c recordChange) error {
 		keys, values = keys[:0], values[:0]
 	}
 	for k, v := range c.puts {
-		if err := t.hosts.use(k.Tenant, v.Host); err != nil {
-			errs = append(errs, err, t.hosts.release(k.Tenant, v.Host))
+		if err := t.use(k, v); err != nil {
+			errs = append(errs, err, t.release(k, v, c.old[k]))
 			continue
 		}
 		if keys, values = append(keys, k), append(values, v); len(keys) == batch {
@@ -304,7 +311,8 @@ func (t *recordTable) write(c recordChange) error {
 	return few(errs)
 }
 
-func (t *recordTable) writeBatch(keys []doorsTenantAddress, values []doorsRecord, old map[doorsTenantAddress]doorsRecord) error {
+func (t *recordTable) writeBatch(keys []doorsTenantAddress, values []doorsRecord,
+	old map[doorsTenantAddress]doorsRecord) error {
 	var errs []error
 	for len(keys) > 0 {
 		n, err := t.kernel.BatchUpdate(keys, values, nil)
@@ -314,13 +322,13 @@ func (t *recordTable) writeBatch(keys []doorsTenantAddress, values []doorsRecord
 		for i, k := range keys[:n] {
 			t.note(k)
 			if was, had := old[k]; had {
-				errs = append(errs, t.hosts.release(k.Tenant, was.Host), t.settleUnlessMoved(k, values[i]))
+				errs = append(errs, t.release(k, was, values[i]), t.settleUnlessMoved(k, values[i]))
 			}
 		}
 		keys, values = keys[n:], values[n:]
 		if err != nil {
 			errs = append(errs, fmt.Errorf("write record for %v: %w", fromAddress(keys[0].Ip), err),
-				t.hosts.release(keys[0].Tenant, values[0].Host))
+				t.release(keys[0], values[0], old[keys[0]]))
 			keys, values = keys[1:], values[1:]
 		}
 	}

@@ -12,6 +12,7 @@ func (d *Dataplane) Release(wanted []Tenant) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	vsids, claims := make(map[uint32]uint32), make(map[doorsAddress]map[doorsOwnerKey]uint32)
+	standIns := make(map[doorsAddress]uint32)
 	for _, t := range wanted {
 		id, known := d.id(t.RoutingDomain)
 		if !known {
@@ -19,6 +20,11 @@ func (d *Dataplane) Release(wanted []Tenant) error {
 		}
 		for vsid := range t.vsids() {
 			vsids[vsid] = id
+		}
+		for _, i := range t.Interfaces {
+			if i.Provider.IsValid() {
+				standIns[toAddress(i.Provider)] = id
+			}
 		}
 		if t.External == nil {
 			continue
@@ -34,7 +40,7 @@ func (d *Dataplane) Release(wanted []Tenant) error {
 	}
 	var errs []error
 	for id := range maps.Clone(d.tenants) {
-		errs = append(errs, d.releaseVSIDs(id, vsids), d.releaseOwned(id, claims))
+		errs = append(errs, d.releaseVSIDs(id, vsids), d.releaseStandIns(id, standIns), d.releaseOwned(id, claims))
 	}
 	return errors.Join(errs...)
 }
@@ -55,6 +61,16 @@ func (d *Dataplane) releaseVSIDs(id uint32, owners map[uint32]uint32) error {
 		}
 	}
 	return few(errs)
+}
+
+// releaseStandIns makes a tenant let go of the provider addresses that stand for others' addresses. d.mu must be held.
+func (d *Dataplane) releaseStandIns(id uint32, owners map[doorsAddress]uint32) error {
+	keep := maps.Clone(d.standIns.have[id])
+	maps.DeleteFunc(keep, func(pa doorsAddress, _ doorsStandIn) bool {
+		owner, wanted := owners[pa]
+		return wanted && owner != id
+	})
+	return d.standIns.prune(id, keep)
 }
 
 // releaseOwned makes a tenant let go of the public addresses, or parts of them, that others own. d.mu must be held.

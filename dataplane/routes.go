@@ -179,7 +179,8 @@ func (d *Dataplane) Routes(rdid uuid.UUID) ([]CustomerRoute, error) {
 		all = append(all, routes...)
 	}
 	slices.SortFunc(all, func(a, b CustomerRoute) int {
-		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), compareRoutes(a, b))
+		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+			compareRoutes(a, b))
 	})
 	return all, nil
 }

@@ -106,6 +106,9 @@ func (t Tenant) validate() error {
 		if links[i.Link] || interfaces[i.VSID] {
 			bad("interface in VSID %d: another one has its VSID or link %s", i.VSID, i.Link)
 		}
+		if i.Provider.IsValid() && !unicast(i.Provider) {
+			bad("interface in VSID %d: provider address %v is not a unicast address", i.VSID, i.Provider)
+		}
 		links[i.Link], interfaces[i.VSID] = true, true
 	}
 	for _, s := range t.Subnets {
@@ -117,7 +120,7 @@ func (t Tenant) validate() error {
 		bad("external router: needs a unicast MAC address and an internal interface, has %q and %d", t.Router.MAC,
 			len(t.Interfaces))
 	}
-	errs = append(errs, t.validateRecords(vsids))
+	errs = append(errs, t.validateRecords(vsids), t.validateStandIns())
 	for _, r := range t.Routes {
 		if err := r.validate(); err != nil {
 			bad("customer route %v: %w", r.Prefix, err)

@@ -80,6 +80,7 @@ type entries struct {
 	records    map[doorsTenantAddress]doorsRecord
 	l2only     map[doorsVsidMac]doorsL2only
 	routes     []CustomerRoute
+	standIns   map[doorsAddress]doorsStandIn
 	owned      map[doorsOwnerKey]doorsOwner
 	attach     map[int]string // ifindex to program
 }
@@ -142,7 +143,8 @@ func (d *Dataplane) put(id uint32, want entries) error {
 		errs = append(errs, d.attach(program, ifindex))
 	}
 	errs = append(errs,
-		d.vsids.add(id, want.vsids), d.owners.set(id, want.owned), d.vsids.prune(id, want.vsids),
+		d.vsids.add(id, want.vsids), d.standIns.add(id, want.standIns), d.owners.set(id, want.owned),
+		d.standIns.prune(id, want.standIns), d.vsids.prune(id, want.vsids),
 		d.interfaces.prune(id, want.interfaces), d.records.removeAll(change.gone), d.ports.prune(id, want.ports),
 		d.setLearning(id), d.hosts.sweep(), d.sweep())
 	return errors.Join(errs...)
@@ -155,6 +157,12 @@ func (d *Dataplane) conflicts(t Tenant) error {
 	for vsid := range t.vsids() {
 		if other, taken := d.vsids.taken(id, vsid); taken {
 			errs = append(errs, fmt.Errorf("VSID %d belongs to tenant %s", vsid, d.tenants[other].name))
+		}
+	}
+	for _, i := range t.Interfaces {
+		if other, taken := d.standIns.taken(id, toAddress(i.Provider)); i.Provider.IsValid() && taken {
+			errs = append(errs, fmt.Errorf("provider address %v stands for an address of tenant %s", i.Provider,
+				d.tenants[other].name))
 		}
 	}
 	if t.External == nil {
@@ -179,7 +187,8 @@ func (d *Dataplane) resolve(id uint32, t Tenant) (entries, error) {
 		interfaces: make(map[doorsVsidAddress]doorsInterface),
 		records:    make(map[doorsTenantAddress]doorsRecord, len(t.Records)),
 		l2only:     make(map[doorsVsidMac]doorsL2only), routes: t.Routes,
-		owned: make(map[doorsOwnerKey]doorsOwner), attach: make(map[int]string),
+		standIns: make(map[doorsAddress]doorsStandIn),
+		owned:    make(map[doorsOwnerKey]doorsOwner), attach: make(map[int]string),
 	}
 	free := d.freeTraffic()
 	errs := []error{d.resolveSubnets(id, t, &e, free)}
@@ -241,7 +250,7 @@ func (d *Dataplane) resolveInterface(id uint32, i Interface, router *Router, e *
 	for _, a := range i.Addresses {
 		e.interfaces[doorsVsidAddress{Vsid: i.VSID, Ip: toAddress(a)}] = doorsInterface{Tenant: id}
 	}
-	return nil
+	return d.standInFor(id, i, e)
 }
 
 // route makes the gateway the router of every virtual subnet. Those without an interface of their own lead into the

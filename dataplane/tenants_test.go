@@ -28,6 +28,8 @@ type snapshot struct {
 	Providers  map[doorsTenantAddress]uint32
 	Records    map[doorsTenantAddress]doorsRecord
 	L2only     map[doorsVsidMac]doorsL2only
+	StandIns   map[doorsAddress]doorsStandIn
+	Rewrites   map[doorsTenantAddress]doorsStandIn
 	Routes     map[doorsRouteKey]doorsRoute
 	Owners     map[doorsOwnerKey]doorsOwner
 }
@@ -50,7 +52,9 @@ func (d *doors) snapshot(t testing.TB) snapshot {
 		dump[doorsTenantId, doorsTenant](t, m.Tenants), dump[uint32, doorsVsid](t, m.Vsids),
 		dump[uint32, doorsPort](t, m.Ports), dump[doorsVsidAddress, doorsInterface](t, m.Interfaces), hosts,
 		dump[doorsTenantAddress, uint32](t, m.Providers), dump[doorsTenantAddress, doorsRecord](t, m.Records),
-		dump[doorsVsidMac, doorsL2only](t, m.L2only), dump[doorsRouteKey, doorsRoute](t, m.Routes),
+		dump[doorsVsidMac, doorsL2only](t, m.L2only),
+		dump[doorsAddress, doorsStandIn](t, m.StandIns), dump[doorsTenantAddress, doorsStandIn](t, m.Rewrites),
+		dump[doorsRouteKey, doorsRoute](t, m.Routes),
 		dump[doorsOwnerKey, doorsOwner](t, m.Owners),
 	}
 }
@@ -68,7 +72,8 @@ func (d *doors) readOnly(t testing.TB) (restore func()) {
 	var undo []func()
 	for _, m := range []**ebpf.Map{
 		&d.vsids.kernel, &d.ports.kernel, &d.interfaces.kernel, &d.records.kernel, &d.owners.kernel,
-		&d.local.kernel, &d.hosts.kernel, &d.hosts.providers, &d.l2only.kernel, &d.routes.kernel, &d.records.declared.kernel, &d.objects.Tenants,
+		&d.local.kernel, &d.hosts.kernel, &d.hosts.providers, &d.l2only.kernel,
+		&d.standIns.kernel, &d.records.rewrites, &d.routes.kernel, &d.records.declared.kernel, &d.objects.Tenants,
 	} {
 		original := *m
 		info, err := original.Info()

@@ -47,7 +47,8 @@ func vlanDoors(t testing.TB, link string) (d *doors, hostNS *netns.Namespace) {
 // vmAsks is a datagram of a VM behind a host to the tenant's echo, sent to a provider address.
 func vmAsks(from, to netip.Addr, text string) []byte {
 	packet := ip4(vmCA, gatewayCA, 17, datagram(vmCA, gatewayCA, 4000, 7, text))
-	return ether(backendMAC, hostMAC, etherIPv4, ip4(from, to, 47, gre(6001, 9, ether(gatewayMAC, vmMAC, etherIPv4, packet))))
+	return ether(backendMAC, hostMAC, etherIPv4,
+		ip4(from, to, 47, gre(6001, 9, ether(gatewayMAC, vmMAC, etherIPv4, packet))))
 }
 
 // tagged puts a frame into a VLAN.
@@ -96,4 +97,5 @@ func addVLAN(t testing.TB, ns *netns.Namespace, link, name string) {
 	if err := h.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: 7}); err != nil {
 		t.Fatalf("add VLAN device %s: %v", name, err)
 	}
+	up(t, h, name)
 }

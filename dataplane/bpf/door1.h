@@ -3,6 +3,7 @@
 #pragma once
 #include "control.h"
 #include "hairpin.h"
+#include "rewrite.h"
 
 // Whether the inner IP packet is whole, within `limit` bytes of outer payload (or any number, for a GSO packet).
 static __always_inline bool whole4(struct iphdr *ip, __u32 limit)
@@ -160,7 +161,8 @@ static __always_inline struct local *provider(struct __sk_buff *skb, struct fram
 		return 0;
 	f->vlan = l->vlan;
 	*reason = 0;
-	if (vlan != l->vlan)
+	// The frame of a trace cannot be tagged: a tag that a link took off is beside the frame.
+	if (vlan != l->vlan && skb->mark != TRACE)
 		*reason = DOOR1_WRONG_VLAN;
 	else if (skb->pkt_type != TO_US)
 		*reason = DOOR1_NOT_UNICAST;
@@ -171,6 +173,7 @@ static __always_inline int wire4(struct __sk_buff *skb, struct iphdr *ip)
 {
 	struct frame f = {};
 	enum reason reason;
+	struct stand_in *own;
 	struct local *to;
 	__u8 *type = (void *)(ip + 1);
 
@@ -183,6 +186,9 @@ static __always_inline int wire4(struct __sk_buff *skb, struct iphdr *ip)
 		return NEXT;
 	if (reason)
 		return drop(skb, 0, reason);
+	own = ip->protocol == PROTOCOL_GRE ? 0 : bpf_map_lookup_elem(&stand_ins, &f.local);
+	if (own)
+		return rewrite_in(skb, &f, own, false);
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
 		return drop(skb, 0, DOOR1_OUTER_FRAGMENT);
 	if (ip->ihl != 5)
@@ -203,6 +209,7 @@ static __always_inline int wire6(struct __sk_buff *skb, struct ipv6hdr *ip)
 {
 	struct frame f = {};
 	enum reason reason;
+	struct stand_in *own;
 	struct local *to;
 	__u8 *type = (void *)(ip + 1);
 
@@ -215,14 +222,19 @@ static __always_inline int wire6(struct __sk_buff *skb, struct ipv6hdr *ip)
 		return NEXT;
 	if (reason)
 		return drop(skb, 0, reason);
+	// The provider network's own neighbour discovery, which the kernel takes part in.
+	if (ip->nexthdr == ICMPV6 && (void *)(type + 1) <= end_of(skb) && *type >= ND_FIRST && *type <= ND_LAST)
+		return NEXT;
+	own = ip->nexthdr == PROTOCOL_GRE ? 0 : bpf_map_lookup_elem(&stand_ins, &f.local);
+	if (own)
+		return rewrite_in(skb, &f, own, true);
 	switch (ip->nexthdr) {
 	case PROTOCOL_GRE:
 		return nvgre(skb, &f, to, sizeof(*ip) + bpf_ntohs(ip->payload_len), traffic_class(ip), HEADER6);
 	case ICMPV6:
 		if ((void *)(type + 1) > end_of(skb))
 			break;
-		// Echo and its reply; the provider network's own neighbour discovery, which the kernel takes part in.
-		if (*type == 128 || *type == 129 || (*type >= ND_FIRST && *type <= ND_LAST))
+		if (*type == 128 || *type == 129)
 			return NEXT;
 		if (*type == 2)
 			return drop(skb, 0, DOOR1_OUTER_TOO_BIG);
@@ -365,8 +377,13 @@ int door1_tenant(struct __sk_buff *skb)
 	}
 	if (link_scope(&to.ip))
 		return drop(skb, p->tenant, DOOR1_LINK_SCOPE);
-	if (!find_record(&to, &r) && !find_route(&to, &r))
-		return unknown_address(skb, p);
+	if (!find_record(&to, &r)) {
+		// Under the rule rewrite, what lies behind a customer address has no provider address.
+		if (!find_route(&to, &r) || r.vsid & RECORD_REWRITE)
+			return unknown_address(skb, p);
+	} else if (r.vsid & RECORD_REWRITE) {
+		return rewrite_out(skb, p, &r, proto == bpf_htons(ETH_P_IPV6));
+	}
 	h = bpf_map_lookup_elem(&hosts, &r.host);
 	if (!h || !h->ifindex)
 		return drop(skb, p->tenant, DOOR1_NOT_READY);

@@ -29,7 +29,6 @@ enum role {
 	ROLE_PROVIDER = 1,      // NVGRE is received on it
 	ROLE_OWN = 2,           // tenants may not send to it through door 2
 	ROLE_BOUND = 4,         // a provider address of the virtual subnets that name it, and of no others
-	ROLE_REWRITE = 8,       // a provider address that stands for one customer address (IP rewrite)
 };
 
 struct local {
@@ -101,6 +100,14 @@ enum interface_flags {
 struct interface {
 	__u32 tenant;
 	__u32 flags;
+	struct address provider; // that stands for it under the rule rewrite; all zero: none
+};
+
+// What a provider address stands for under the rule rewrite.
+struct stand_in {
+	__u32 tenant;
+	__u32 vsid;
+	struct address ca;
 };
 
 struct vsid_mac {
@@ -279,7 +286,9 @@ MAP(interfaces, BPF_MAP_TYPE_HASH, struct vsid_address, struct interface, 65536,
 MAP(providers, BPF_MAP_TYPE_HASH, struct tenant_address, __u32, 1 << 20, BPF_F_NO_PREALLOC);
 MAP(records, BPF_MAP_TYPE_HASH, struct tenant_address, struct record, 1 << 21, BPF_F_NO_PREALLOC);
 MAP(declared, BPF_MAP_TYPE_HASH, struct tenant_address, __u32, 1 << 16, BPF_F_NO_PREALLOC);
-MAP(l2only, BPF_MAP_TYPE_HASH, struct vsid_mac, struct l2only, 1 << 20, BPF_F_NO_PREALLOC);
+MAP(l2only, BPF_MAP_TYPE_HASH, struct vsid_mac, struct l2only, 1 << 18, BPF_F_NO_PREALLOC);
+MAP(stand_ins, BPF_MAP_TYPE_HASH, struct address, struct stand_in, 65536, BPF_F_NO_PREALLOC);
+MAP(rewrites, BPF_MAP_TYPE_HASH, struct tenant_address, struct stand_in, 1 << 18, BPF_F_NO_PREALLOC);
 MAP(routes, BPF_MAP_TYPE_LPM_TRIE, struct route_key, struct route, 1 << 18, BPF_F_NO_PREALLOC);
 MAP(owners, BPF_MAP_TYPE_LPM_TRIE, struct owner_key, struct owner, 1 << 20, BPF_F_NO_PREALLOC);
 MAP(drops, BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct count, 1 << 17, BPF_F_NO_PREALLOC);

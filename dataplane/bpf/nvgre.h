@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NVGRE (RFC 7637): Ethernet, IPv4 or IPv6 without options, GRE with a key, the inner Ethernet frame. ECN as in RFC 6040.
+// NVGRE (RFC 7637): Ethernet, IPv4 or IPv6 without options, GRE with a key, the inner Ethernet frame. ECN: RFC 6040.
 #pragma once
 #include "packet.h"
 

@@ -39,6 +39,8 @@ enum reason {
 	// Messages to the daemon.
 	DOOR1_REFUSED = 29,         // the daemon did not believe it; counted by the daemon alone
 	DOOR1_TOO_MANY = 30,        // more of them than a tenant may send
+	// Under the rule rewrite.
+	DOOR1_NO_STAND_IN = 31,     // from an address of a compartment that no provider address stands for
 
 	// From the Internet.
 	DOOR2_NOT_UNICAST = 64,     // to a tenant's address, but in a broadcast or multicast frame
