@@ -2,13 +2,11 @@ package dataplane
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/cilium/ebpf"
-	"github.com/google/uuid"
 )
 
 // Probe is a packet that is traced and never sent.
@@ -57,106 +55,6 @@ type Outer struct {
 	VSID uint32
 	// From and To are the MAC addresses of the inner frame.
 	From, To net.HardwareAddr
-}
-
-// HostProbe is a packet that a host sends to the gateway for one of its machines.
-type HostProbe struct {
-	Probe
-	RoutingDomain uuid.UUID
-	// VSID that the host sends it in.
-	VSID uint32
-	// PA is the host's; that of the lookup record for the machine where it is invalid.
-	PA netip.Addr
-	// ToRouter addresses it to the router of the external-router mode, not to the gateway's interface.
-	ToRouter bool
-}
-
-// TraceFromHost passes a host's packet to door 1, which counts nothing, and tells what it would do; sent is how the
-// host would have sent it.
-func (d *Dataplane) TraceFromHost(p HostProbe) (sent Outer, h Hop, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	id, err := d.known(p.RoutingDomain)
-	if err != nil {
-		return sent, h, err
-	}
-	if sent, err = d.asSent(id, p); err != nil {
-		return sent, h, err
-	}
-	gateway, err := d.gateway()
-	if err != nil {
-		return sent, h, err
-	}
-	link, err := d.links.LinkByIndex(int(gateway.Backend))
-	if err != nil {
-		return sent, h, fmt.Errorf("trace at door 1: find the backend link: %w", err)
-	}
-	frame, err := sent.frame(link.Attrs().HardwareAddr, p.Probe)
-	if err != nil {
-		return sent, h, err
-	}
-	h, out, err := d.trace(d.objects.Door1Wire, gateway.Backend, frame)
-	if err != nil {
-		return sent, h, err
-	}
-	var v doorsVsid
-	if err := d.objects.Vsids.Lookup(p.VSID, &v); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return sent, h, fmt.Errorf("trace at door 1: read VSID %d: %w", p.VSID, err)
-	}
-	if h.Outcome == Dropped || h.Outcome == Passed {
-		h.Probe, h.Tenant = p.Probe, d.tenants[v.Tenant].name
-		return sent, h, nil
-	}
-	if err := h.read(out); err != nil || h.Outcome == ToHost {
-		return sent, h, err
-	}
-	h.Outcome = Entered
-	h.Link, err = d.linkName(v.Ifindex)
-	return sent, h, err
-}
-
-// asSent is what the host puts around a machine's packet. d.mu must be held.
-func (d *Dataplane) asSent(id uint32, p HostProbe) (Outer, error) {
-	o := Outer{PA: p.PA, VSID: p.VSID, From: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
-	var r doorsRecord
-	err := d.objects.Records.Lookup(doorsTenantAddress{Tenant: id, Ip: toAddress(p.From)}, &r)
-	switch {
-	case err == nil:
-		o.From = r.Mac[:]
-		if !o.PA.IsValid() {
-			o.PA = d.hosts.pa(r.Host)
-		}
-	case !errors.Is(err, ebpf.ErrKeyNotExist):
-		return o, fmt.Errorf("trace at door 1: read the lookup record for %v: %w", p.From, err)
-	case !o.PA.IsValid():
-		return o, fmt.Errorf("no lookup record says at which host %v is", p.From)
-	}
-	network := d.hosts.network
-	if o.Local = network.bound[p.VSID]; !o.Local.IsValid() {
-		for _, own := range network.providers {
-			if a := own.Address.Addr(); len(own.VSIDs) == 0 && a.Is4() == o.PA.Is4() {
-				o.Local = a
-				break
-			}
-		}
-	}
-	if !o.Local.IsValid() {
-		return o, fmt.Errorf("the gateway has no provider address that %v could send to in VSID %d", o.PA, p.VSID)
-	}
-	v, known := d.vsids.have[id][p.VSID]
-	if !known {
-		// Whose VSID it is decides before any MAC address does.
-		for _, v = range d.vsids.have[id] {
-			if v.Ifindex != 0 {
-				break
-			}
-		}
-	}
-	o.To = v.Mac[:]
-	if p.ToRouter {
-		o.To = v.Router[:]
-	}
-	return o, nil
 }
 
 // TraceFromInternet passes a packet from the Internet to door 2, which counts nothing, and tells what it would do.

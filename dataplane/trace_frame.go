@@ -25,6 +25,10 @@ func serialize(to, from net.HardwareAddr, p Probe) ([]byte, error) {
 
 // frame is a host's packet as it comes in on the provider network.
 func (o Outer) frame(mac net.HardwareAddr, p Probe) ([]byte, error) {
+	if o.VSID == 0 {
+		p.From, p.To = o.PA, o.Local
+		return serialize(mac, net.HardwareAddr{2, 0, 0, 0, 0, 3}, p)
+	}
 	outer := []gopacket.SerializableLayer{
 		ethernet(mac, net.HardwareAddr{2, 0, 0, 0, 0, 3}, o.PA),
 		network(o.PA, o.Local, layers.IPProtocolGRE),

@@ -119,6 +119,44 @@ func TestTraceOfAMachineThatNoRecordNamesAsksForItsHost(t *testing.T) {
 	}
 }
 
+func TestTraceOfARewrittenPacketTellsBothOfItsForms(t *testing.T) {
+	d := rewriteDoors(t)
+	d.undisturbed(t, func() {
+		sent, h := d.fromHost(t, HostProbe{Probe: flow(rewriteCA, gatewayCA), VSID: 6001})
+		if sent.VSID != 0 || sent.PA != vmStandIn || sent.Local != ownStandIn || h.Outcome != Entered ||
+			h.Link != "bhi6001" || h.Probe != flow(rewriteCA, gatewayCA) {
+			t.Errorf("sent as %+v: %+v", sent, h)
+		}
+		var back Hop
+		d.do(t, func() (err error) {
+			back, err = d.TraceFromCompartment("bhi6001", flow(gatewayCA, rewriteCA))
+			return err
+		})
+		if back.Outcome != ToHost || back.Outer.VSID != 0 || back.Outer.PA != vmStandIn || back.Outer.Local != ownStandIn {
+			t.Errorf("the way back: %+v", back)
+		}
+	})
+	err := d.ns.Do(func() error {
+		_, _, err := d.TraceFromHost(HostProbe{Probe: flow(rewriteCA, internet), RoutingDomain: contosoID, VSID: 6001})
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "rule rewrite") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestTraceToAVLANOfTheProviderNetworkTellsWhatDoor1Does(t *testing.T) {
+	d := fabrikamDoors(t)
+	g := fabrikam()
+	g.Providers[0].VLAN = 7
+	d.do(t, func() error { return d.SetGateway(g) })
+	d.undisturbed(t, func() {
+		if _, h := d.fromHost(t, HostProbe{Probe: flow(vmCA, internet), VSID: 6001}); h.Outcome != Entered {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
 func TestTraceFromACompartmentTellsWhatItsDoorDoes(t *testing.T) {
 	d := fabrikamDoors(t)
 	shared := flow(sharedNAT, woodNAT)
