@@ -4,23 +4,28 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// counts are what the CPU counted; all zero where the machine does not let it.
-type counts struct{ instructions, cycles float64 }
-
-func (c counts) minus(o counts) counts {
-	return counts{c.instructions - o.instructions, c.cycles - o.cycles}
+// counts are what was counted: time on a CPU, and by the CPU itself, which is zero where the machine does not let it.
+type counts struct {
+	busy                 time.Duration
+	instructions, cycles float64
 }
 
-// counters are the CPU's own, of what the kernel does for this thread and in ksoftirqd: others that work on the machine
-// at the same time do not count.
-type counters struct{ instructions, cycles []int }
+func (c counts) minus(o counts) counts {
+	return counts{c.busy - o.busy, c.instructions - o.instructions, c.cycles - o.cycles}
+}
+
+// counters count what is done in this thread and in ksoftirqd: others that work on the machine at the same time do not
+// count. Instructions and cycles are the kernel's alone.
+type counters struct{ busy, instructions, cycles []int }
 
 // openCounters counts for the calling thread, and for ksoftirqd if so asked.
 func openCounters(ksoftirqd bool) *counters {
@@ -40,16 +45,19 @@ func openCounters(ksoftirqd bool) *counters {
 	}
 	c := &counters{}
 	for _, thread := range threads {
-		c.instructions = openCounter(c.instructions, thread, unix.PERF_COUNT_HW_INSTRUCTIONS)
-		c.cycles = openCounter(c.cycles, thread, unix.PERF_COUNT_HW_CPU_CYCLES)
+		const hardware, software = unix.PERF_TYPE_HARDWARE, unix.PERF_TYPE_SOFTWARE
+		c.busy = openCounter(c.busy, thread, software, unix.PERF_COUNT_SW_TASK_CLOCK, 0)
+		c.instructions = openCounter(c.instructions, thread, hardware, unix.PERF_COUNT_HW_INSTRUCTIONS, kernelOnly)
+		c.cycles = openCounter(c.cycles, thread, hardware, unix.PERF_COUNT_HW_CPU_CYCLES, kernelOnly)
 	}
 	return c
 }
 
-func openCounter(fds []int, thread int, event uint64) []int {
+const kernelOnly = unix.PerfBitExcludeUser | unix.PerfBitExcludeHv
+
+func openCounter(fds []int, thread int, kind uint32, event, bits uint64) []int {
 	fd, err := unix.PerfEventOpen(&unix.PerfEventAttr{
-		Type: unix.PERF_TYPE_HARDWARE, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})), Config: event,
-		Bits: unix.PerfBitExcludeUser | unix.PerfBitExcludeHv,
+		Type: kind, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})), Config: event, Bits: bits,
 	}, thread, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
 	if err != nil {
 		return fds // a virtual machine often has none
@@ -57,10 +65,12 @@ func openCounter(fds []int, thread int, event uint64) []int {
 	return append(fds, fd)
 }
 
-func (c *counters) read() counts { return counts{sum(c.instructions), sum(c.cycles)} }
+func (c *counters) read() counts {
+	return counts{time.Duration(sum(c.busy)), sum(c.instructions), sum(c.cycles)}
+}
 
 func (c *counters) close() {
-	for _, fd := range append(c.instructions, c.cycles...) {
+	for _, fd := range slices.Concat(c.busy, c.instructions, c.cycles) {
 		_ = unix.Close(fd)
 	}
 }

@@ -30,12 +30,8 @@ func newCrowd(t testing.TB, count int) *crowd {
 		inside, link := newMachine(t), fmt.Sprint("bhi", i)
 		cable(t, plug{c.client, fmt.Sprint("eth", i), clientMAC, innerMTU}, plug{inside, "ext0", extMAC, innerMTU})
 		cable(t, plug{c.gateway, link, insideMAC, innerMTU}, plug{inside, "IfCi1", insideMAC, innerMTU})
-		inside.address(t, "ext0", extIP.String()+"/16")
 		inside.address(t, "IfCi1", gatewayCA.String()+"/32")
-		for n := range 16 {
-			inside.neighbour(t, "ext0", clients(n), clientMAC)
-		}
-		inside.forward(t)
+		inside.toClients(t)
 		tenant := contoso(1)
 		tenant.Name, tenant.RoutingDomain = fmt.Sprint("Tenant", i), uuid.NewSHA1(uuid.Nil, []byte(link))
 		tenant.Interfaces[0].VSID, tenant.Interfaces[0].Link = crowdVSID(i), link
@@ -48,16 +44,13 @@ func newCrowd(t testing.TB, count int) *crowd {
 
 func crowdVSID(tenant int) uint32 { return uint32(10_000 + tenant) }
 
-// crowdFrames are count bursts, in turn for the first so many tenants.
-func (c *crowd) crowdFrames(count, tenants, burst int) [][]byte {
-	frames := make([][]byte, 0, count*burst)
-	for i := range count {
-		for flow := range burst {
-			packet := small(vmCA, clients(flow), flow)
-			inner := ether(insideMAC, vmMAC, packet)
-			frames = append(frames, ether(backendMAC, hostMAC, ip4(hostPA, gatewayPA, protocolGRE,
-				append(gre(crowdVSID(i%tenants), packet), inner...))))
-		}
+// crowdFrames are count frames, in turn for the first so many tenants.
+func crowdFrames(count, tenants int) [][]byte {
+	frames := make([][]byte, count)
+	for i := range frames {
+		packet := small(vmCA, clients(i), i)
+		frames[i] = ether(backendMAC, hostMAC, ip4(hostPA, gatewayPA, protocolGRE,
+			append(gre(crowdVSID(i%tenants), packet), ether(insideMAC, vmMAC, packet)...)))
 	}
 	return frames
 }

@@ -79,7 +79,7 @@ func (s *stream) send() {
 	for range s.begin {
 		var err error
 		before := p.read()
-		for err == nil && !s.stop.Load() {
+		for first := true; err == nil && (first || !s.stop.Load()); first = false {
 			var n int
 			if n, err = unix.Write(s.sender, data); n > 0 {
 				s.sent += uint64(n)
