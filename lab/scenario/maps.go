@@ -11,7 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// maps reads what the doors go by: the contents of every pinned map but those that count per CPU.
+// maps reads what the doors go by: the contents of every pinned map but those that count per CPU, and queues.
 func (w *World) maps() (map[string]string, error) {
 	pins, err := filepath.Glob(filepath.Join(w.RunDir, "bpf", "maps", "*"))
 	if err == nil && len(pins) == 0 {
@@ -36,7 +36,8 @@ func (w *World) maps() (map[string]string, error) {
 }
 
 func dump(m *ebpf.Map) (string, error) {
-	if t := m.Type(); t == ebpf.PerCPUArray || t == ebpf.PerCPUHash || t == ebpf.LRUCPUHash {
+	switch m.Type() {
+	case ebpf.PerCPUArray, ebpf.PerCPUHash, ebpf.LRUCPUHash, ebpf.RingBuf:
 		return "", nil
 	}
 	var entries []string

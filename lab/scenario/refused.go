@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"bulkhead/gateway"
 	"bulkhead/lab"
@@ -122,7 +123,11 @@ func foreignMAC(ctx context.Context, w *World) ([]string, error) {
 
 // silence insists that a ping is not answered.
 func silence(ctx context.Context, from *lab.Node, to string) error {
-	short, cancel := context.WithTimeout(ctx, silenceTime)
+	return silenceFor(ctx, silenceTime, from, to)
+}
+
+func silenceFor(ctx context.Context, long time.Duration, from *lab.Node, to string) error {
+	short, cancel := context.WithTimeout(ctx, long)
 	defer cancel()
 	if pong, err := from.Ping(short, netip.MustParseAddr(to)); err == nil {
 		return fmt.Errorf("%s: %v answered in %v", from.Name, to, pong.RTT)

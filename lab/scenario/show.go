@@ -17,6 +17,9 @@ func show() Part {
 		{"show tunnels: the SPIs that the kernel uses", showTunnels},
 		{"show nat: as many sessions as conntrack holds", showNAT},
 		{"show lookup-records: what door 1 goes by", showRecords},
+		{"show provider-addresses and traffic: the doors' way to the hosts, and what passed them by VSID", showDoors},
+		{"trace tells where a packet would go, or where and why it would die", traces},
+		{"capture shows one tenant's packets, and only them", captures},
 		{"show drops: every drop of this demo, with its reason", showDrops},
 	}}
 }
