@@ -23,6 +23,10 @@ func (c counts) minus(o counts) counts {
 	return counts{c.busy - o.busy, c.instructions - o.instructions, c.cycles - o.cycles}
 }
 
+func (c counts) times(f float64) counts {
+	return counts{time.Duration(float64(c.busy) * f), c.instructions * f, c.cycles * f}
+}
+
 // counters count what is done in this thread and in ksoftirqd: others that work on the machine at the same time do not
 // count. Instructions and cycles are the kernel's alone.
 type counters struct{ busy, instructions, cycles []int }

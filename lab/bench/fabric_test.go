@@ -76,10 +76,7 @@ func newMachine(t testing.TB) *machine {
 	t.Cleanup(h.Close)
 	m := &machine{ns, h}
 	// Router solicitations and the like would be measured with the rest.
-	m.sysctl(t, "ipv6/conf/all/disable_ipv6", "1")
 	m.sysctl(t, "ipv6/conf/default/disable_ipv6", "1")
-	m.sysctl(t, "ipv4/conf/all/rp_filter", "0")
-	m.sysctl(t, "ipv4/conf/default/rp_filter", "0")
 	return m
 }
 

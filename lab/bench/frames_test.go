@@ -42,10 +42,19 @@ func udp(sport, dport uint16, payload []byte) []byte {
 	return append(h, payload...)
 }
 
-// gre is the header of NVGRE (RFC 7637, section 3.2) for an inner packet.
-func gre(vsid uint32, packet []byte) []byte {
-	h := []byte{0x20, 0, 0x65, 0x58}
-	return binary.BigEndian.AppendUint32(h, vsid<<8|flowOf(packet)&0xff)
+// nvgreFrame is a packet from the VM on its way to the gateway, as NVGRE (RFC 7637, section 3.2).
+func nvgreFrame(vsid uint32, packet []byte) []byte {
+	gre := binary.BigEndian.AppendUint32([]byte{0x20, 0, 0x65, 0x58}, vsid<<8|flowOf(packet)&0xff)
+	return ether(backendMAC, hostMAC, ip4(hostPA, gatewayPA, protocolGRE,
+		append(gre, ether(insideMAC, vmMAC, packet)...)))
+}
+
+// vxlanFrame is the same as VXLAN, for a device with the MAC address.
+func vxlanFrame(vni uint32, to net.HardwareAddr, packet []byte) []byte {
+	vxlan := binary.BigEndian.AppendUint32([]byte{8, 0, 0, 0}, vni<<8)
+	// The source port is the inner flow's, as the kernel sends it.
+	return ether(backendMAC, hostMAC, ip4(hostPA, gatewayPA, protocolUDP,
+		udp(0xc000|uint16(flowOf(packet)), vxlanPort, append(vxlan, ether(to, vxlanRemoteMAC, packet)...))))
 }
 
 // small is the smallest UDP packet of a flow.

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -36,17 +37,20 @@ func TestEveryWayOfJoiningCarriesWhatTheBenchmarksSend(t *testing.T) {
 
 func TestACrowdOfTenantsGetsItsOwnPackets(t *testing.T) {
 	const tenants, burst = 3, 4
-	f := newCrowd(t, tenants)
-	f.gateway.liveFrames(t, "backend0")
-	sinks := make([]*sink, tenants)
-	for i := range sinks {
-		sinks[i] = newSink(t, smallFrame)
-		sinks[i].stand(t, f.client, "eth"+string(rune('0'+i)))
-	}
-	newGenerator(t, f.gateway, "backend0", crowdFrames(tenants, tenants), burst, sinks[0]).run(tenants * burst)
-	for i, s := range sinks {
-		if n, err := s.count(); n != burst || err != nil {
-			t.Errorf("tenant %d: %d frames of %d, %v", i, n, burst, err)
-		}
+	for name, join := range map[string]func(testing.TB, *crowd){"nvgre": crowdNVGRE, "vxlan": crowdVXLAN} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(t, tenants, join)
+			sinks := make([]*sink, tenants)
+			for i := range sinks {
+				sinks[i] = newSink(t, smallFrame)
+				sinks[i].stand(t, c.client, fmt.Sprint("eth", i))
+			}
+			c.generator(t, tenants, burst, sinks[0]).run(tenants * burst)
+			for i, s := range sinks {
+				if n, err := s.count(); n != burst || err != nil {
+					t.Errorf("tenant %d: %d frames of %d, %v", i, n, burst, err)
+				}
+			}
+		})
 	}
 }

@@ -12,8 +12,7 @@ import (
 	"bulkhead/dataplane"
 )
 
-// vni is that of the VXLAN joins.
-const vni, vxlanPort = 5001, 4789
+const vxlanPort = 4789
 
 // doorsIn opens the doors of a machine, which go with the test.
 func doorsIn(t testing.TB, m *machine, g dataplane.Gateway) *dataplane.Dataplane {
@@ -77,22 +76,19 @@ func joinNVGREBy(pair func(t testing.TB, a, b plug), records int) func(testing.T
 		there.Records = []dataplane.Record{{CA: clientIP, VSID: gatewayVSID, MAC: insideMAC, PA: gatewayPA}}
 		h := doorsIn(t, f.host, gatewayAt(hostPA))
 		must(t, "set the host's tenant", f.host.Do(func() error { return h.SetTenant(there) }))
-		f.decap = func(packet []byte) []byte {
-			inner := ether(insideMAC, vmMAC, packet)
-			return ether(backendMAC, hostMAC, ip4(hostPA, gatewayPA, protocolGRE, append(gre(gatewayVSID, packet), inner...)))
-		}
+		f.decap = func(packet []byte) []byte { return nvgreFrame(gatewayVSID, packet) }
 		f.overhead = 20 + 8 + 14
 	}
 }
 
 // vxlanDevice makes a machine's VXLAN device, and moves it into another one where that is given.
-func vxlanDevice(t testing.TB, m *machine, from, to netip.Addr, own net.HardwareAddr,
-	into *machine, name string) {
+func vxlanDevice(t testing.TB, m *machine, vni uint32, from, to netip.Addr, own net.HardwareAddr, into *machine,
+	name string) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr, attrs.MTU = "vx0", own, innerMTU
 	must(t, "add vxlan device", m.LinkAdd(&netlink.Vxlan{
-		LinkAttrs: attrs, VxlanId: vni, VtepDevIndex: m.index(t, "backend0"), SrcAddr: from.AsSlice(), Group: to.AsSlice(),
+		LinkAttrs: attrs, VxlanId: int(vni), VtepDevIndex: m.index(t, "backend0"), SrcAddr: from.AsSlice(), Group: to.AsSlice(),
 		Port: vxlanPort,
 	}))
 	if into != m {
@@ -106,8 +102,8 @@ func vxlanDevice(t testing.TB, m *machine, from, to netip.Addr, own net.Hardware
 func joinVXLAN(t testing.TB, f *fabric) {
 	t.Helper()
 	f.inner(t)
-	vxlanDevice(t, f.gateway, gatewayPA, hostPA, vxlanMAC, f.gateway, "vx0")
-	vxlanDevice(t, f.host, hostPA, gatewayPA, vxlanRemoteMAC, f.host, "vx0")
+	vxlanDevice(t, f.gateway, vmVSID, gatewayPA, hostPA, vxlanMAC, f.gateway, "vx0")
+	vxlanDevice(t, f.host, vmVSID, hostPA, gatewayPA, vxlanRemoteMAC, f.host, "vx0")
 	f.across(t, "vx0", netip.MustParseAddr("10.254.0.1"), vxlanMAC, netip.MustParseAddr("10.254.0.2"), vxlanRemoteMAC)
 	f.vxlanFrames(vxlanMAC)
 }
@@ -130,8 +126,8 @@ func (f *fabric) across(t testing.TB, link string, a netip.Addr, aMAC net.Hardwa
 
 func joinVXLANDirect(t testing.TB, f *fabric) {
 	t.Helper()
-	vxlanDevice(t, f.gateway, gatewayPA, hostPA, insideMAC, f.compartment, "IfCi1")
-	vxlanDevice(t, f.host, hostPA, gatewayPA, vmMAC, f.vm, "eth0")
+	vxlanDevice(t, f.gateway, vmVSID, gatewayPA, hostPA, insideMAC, f.compartment, "IfCi1")
+	vxlanDevice(t, f.host, vmVSID, hostPA, gatewayPA, vmMAC, f.vm, "eth0")
 	f.ends(t)
 	next := netip.MustParseAddr("10.255.0.1")
 	f.compartment.neighbour(t, "IfCi1", next, vmMAC)
@@ -140,12 +136,7 @@ func joinVXLANDirect(t testing.TB, f *fabric) {
 }
 
 func (f *fabric) vxlanFrames(to net.HardwareAddr) {
-	f.decap = func(packet []byte) []byte {
-		inner := append([]byte{8, 0, 0, 0, 0, vni >> 8, vni & 0xff, 0}, ether(to, vxlanRemoteMAC, packet)...)
-		// The source port is the inner flow's, as the kernel sends it.
-		return ether(backendMAC, hostMAC, ip4(hostPA, gatewayPA, protocolUDP,
-			udp(0xc000|uint16(flowOf(packet)), vxlanPort, inner)))
-	}
+	f.decap = func(packet []byte) []byte { return vxlanFrame(vmVSID, to, packet) }
 	f.overhead = 20 + 8 + 8 + 14
 }
 

@@ -53,6 +53,8 @@ func (c *contender) median(figure func(result) float64) float64 {
 
 func rate(r result) float64 { return float64(r.packets) / r.elapsed.Seconds() }
 
+func busy(r result) float64 { return float64(r.counters.busy) / float64(r.packets) }
+
 func instructions(r result) float64 { return r.counters.instructions / float64(r.packets) }
 
 func cycles(r result) float64 { return r.counters.cycles / float64(r.packets) }
@@ -68,8 +70,9 @@ func compare(b *testing.B, unit string, scale float64, all []*contender) {
 	}
 	b.Logf("%d rounds", len(all[0].all))
 	for _, c := range all {
-		b.Logf("%-16s %8.3f %s, %.0f instructions and %.0f cycles in the kernel per %s", c.name, c.median(rate)*scale, unit,
-			c.median(instructions)*per(unit), c.median(cycles)*per(unit), what(unit))
+		b.Logf("%-16s %8.3f %s; per %s %.0f ns of CPU time, %.0f instructions and %.0f cycles of the kernel", c.name,
+			c.median(rate)*scale, unit, what(unit), c.median(busy)*per(unit), c.median(instructions)*per(unit),
+			c.median(cycles)*per(unit))
 	}
 }
 

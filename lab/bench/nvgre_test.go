@@ -1,7 +1,6 @@
 package bench_test
 
 import (
-	"fmt"
 	"testing"
 )
 
@@ -44,7 +43,7 @@ func records(b *testing.B, frames, destinations int) {
 	b.Helper()
 	loaded, base := newFabric(b, joinNVGRE(100_000)), newFabric(b, joinNVGRE(10))
 	all := []*contender{
-		contend("loaded", loaded.encapGenerator(b, frames, destinations), smallSlice*2),
+		contend("nvgre", loaded.encapGenerator(b, frames, destinations), smallSlice*2),
 		contend("base", base.encapGenerator(b, frames, 10), smallSlice*2),
 	}
 	alternate(b, smallEffort, all)
@@ -52,22 +51,21 @@ func records(b *testing.B, frames, destinations int) {
 	loaded.reportPrograms(b, all[0])
 }
 
-// tenants compares traffic through all of many compartments with traffic through one of them. Packets come in bursts of
-// one tenant, as a NIC's queue delivers them.
+// tenants compares traffic through all of many compartments with traffic through one of them, by the doors and by VXLAN
+// devices in the compartments. Packets come in bursts of one tenant, as a NIC's queue delivers them.
 func tenants(b *testing.B, count, burst int) {
 	b.Helper()
-	f := newCrowd(b, count)
-	s := newSink(b, smallFrame)
-	for i := range count {
-		s.stand(b, f.client, fmt.Sprint("eth", i))
-	}
-	f.gateway.liveFrames(b, "backend0")
-	slice := uint32(max(smallSlice*2, count*burst))
+	slice := uint32(4 * count * burst)
+	nvgre, vxlan := newCrowd(b, count, crowdNVGRE), newCrowd(b, count, crowdVXLAN)
+	counted, countedVXLAN := nvgre.sink(b), vxlan.sink(b)
 	all := []*contender{
-		contend("loaded", newGenerator(b, f.gateway, "backend0", crowdFrames(count, count), burst, s), slice),
-		contend("base", newGenerator(b, f.gateway, "backend0", crowdFrames(count, 1), burst, s), slice),
+		contend("nvgre", nvgre.generator(b, count, burst, counted), slice),
+		contend("base", nvgre.generator(b, 1, burst, counted), slice),
+		contend("vxlan_direct", vxlan.generator(b, count, burst, countedVXLAN), slice),
 	}
-	alternate(b, smallEffort, all)
+	vxlanBase := contend("vxlan_direct_base", vxlan.generator(b, 1, burst, countedVXLAN), slice)
+	alternate(b, smallEffort, append(all, vxlanBase))
 	compare(b, "Mpps", 1e-6, all)
+	b.ReportMetric(all[2].median(rate)/vxlanBase.median(rate), "vxlan_direct_x_base")
 	b.ReportMetric(float64(burst), "burst")
 }

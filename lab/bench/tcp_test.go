@@ -129,12 +129,10 @@ func pour(all []*stream, long time.Duration) (r result) {
 	for _, s := range all {
 		r.err = errors.Join(r.err, <-s.ended)
 		sent += s.sent
-		r.counters.instructions += s.counted.instructions
-		r.counters.cycles += s.counted.cycles
+		r.counters = r.counters.minus(s.counted)
 	}
-	// The counters go on while the slice's begin and end are not looked at.
-	r.counters.instructions *= float64(r.packets) / float64(sent)
-	r.counters.cycles *= float64(r.packets) / float64(sent)
+	// The counters went on when the slice's begin and end were not looked at.
+	r.counters = r.counters.times(-float64(r.packets) / float64(sent))
 	// What is on its way would run into the next slice.
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
