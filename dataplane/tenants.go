@@ -138,14 +138,14 @@ func (d *Dataplane) RemoveTenant(rdid uuid.UUID) error {
 func (d *Dataplane) put(id uint32, want entries) error {
 	errs := []error{d.ports.add(id, want.ports), d.interfaces.add(id, want.interfaces), d.setAllL2Only(id, want.l2only)}
 	change, err := d.records.diff(id, want.records, d.keepLearned(id))
-	errs = append(errs, err, d.records.write(change), d.routes.set(id, want.routes, d.here(id)))
+	errs = append(errs, err, d.records.write(change))
 	for ifindex, program := range want.attach {
 		errs = append(errs, d.attach(program, ifindex))
 	}
 	errs = append(errs,
 		d.vsids.add(id, want.vsids), d.standIns.add(id, want.standIns), d.owners.set(id, want.owned),
-		d.standIns.prune(id, want.standIns), d.vsids.prune(id, want.vsids),
-		d.interfaces.prune(id, want.interfaces), d.records.removeAll(change.gone), d.ports.prune(id, want.ports),
+		d.standIns.prune(id, want.standIns), d.vsids.prune(id, want.vsids), d.interfaces.prune(id, want.interfaces),
+		d.routes.set(id, want.routes, d.here(id)), d.records.removeAll(change.gone), d.ports.prune(id, want.ports),
 		d.setLearning(id), d.hosts.sweep(), d.sweep())
 	return errors.Join(errs...)
 }
