@@ -61,26 +61,36 @@ func (c *Client) Show(ctx context.Context, view string, rows any) error {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body io.Reader, answer any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://bulkhead"+path, body)
+	reading, err := c.do(ctx, method, path, body)
 	if err != nil {
 		return err
+	}
+	defer reading.Close()
+	if err := json.NewDecoder(reading).Decode(answer); err != nil {
+		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return nil
+}
+
+// do asks the daemon and returns its answer, which the caller closes.
+func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://bulkhead"+path, body)
+	if err != nil {
+		return nil, err
 	}
 	response, err := c.http.Do(request)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no daemon answers at %s; is `bulkhead daemon` running, with the same --run-dir?", c.socket)
+		return nil, fmt.Errorf("no daemon answers at %s; is `bulkhead daemon` running, with the same --run-dir?", c.socket)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s: only root may talk to the daemon", c.socket)
+		return nil, fmt.Errorf("%s: only root may talk to the daemon", c.socket)
 	case err != nil:
-		return fmt.Errorf("ask the daemon: %w", err)
+		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
-	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
+		defer response.Body.Close()
 		reason, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
-		return fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(reason)))
+		return nil, fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(reason)))
 	}
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("read the daemon's answer: %w", err)
-	}
-	return nil
+	return response.Body, nil
 }

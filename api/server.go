@@ -57,6 +57,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.life = ctx
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+applyPath, s.apply)
+	mux.HandleFunc("POST "+tracePath, s.trace)
+	mux.HandleFunc("POST "+throughPath+"{tenant}", s.through)
 	mux.HandleFunc("GET "+showPath+"{view}", s.show)
 	server := &http.Server{
 		Handler:           mux,
@@ -86,14 +88,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 func (s *Server) apply(w http.ResponseWriter, r *http.Request) {
 	var request ApplyRequest
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil {
-		http.Error(w, "apply: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	if decoder.More() {
-		http.Error(w, "apply: more than one request", http.StatusBadRequest)
+	if !decode(w, r, "apply", 1<<20, &request) {
 		return
 	}
 	if !filepath.IsAbs(request.Config) {
@@ -109,6 +104,21 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request) {
 	s.log.Info("apply", "config", request.Config, "tenants", answer.Tenants, "problems", len(answer.Problems),
 		"refused", answer.Refused, "complete", answer.Error == "" && answer.Refused == "" && len(answer.Problems) == 0)
 	s.answer(w, answer)
+}
+
+// decode reads a request of at most size bytes, or tells its sender what is wrong with it.
+func decode(w http.ResponseWriter, r *http.Request, what string, size int64, request any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, size))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(request); err != nil {
+		http.Error(w, what+": "+err.Error(), http.StatusBadRequest)
+		return false
+	}
+	if decoder.More() {
+		http.Error(w, what+": more than one request", http.StatusBadRequest)
+		return false
+	}
+	return true
 }
 
 // take reads a folder and brings it about. A change that was begun is finished even if the asker goes away.

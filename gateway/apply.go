@@ -208,7 +208,7 @@ func (g *Gateway) setCompartment(ctx context.Context, ns *netns.Namespace, plan 
 func (g *Gateway) setDoors(plan *TenantPlan) error {
 	plan.writing.Lock()
 	defer plan.writing.Unlock()
-	if err := g.doors.SetTenant(plan.doors()); err != nil {
+	if err := g.doors.SetTenant(g.watchers.watched(plan.doors())); err != nil {
 		return err
 	}
 	plan.known = true

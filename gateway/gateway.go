@@ -39,6 +39,7 @@ type Gateway struct {
 	vpn          *vpn.Manager
 	events       chan vpn.Event
 	mend         chan struct{} // the Default compartment is to be brought to its plan
+	watchers     watchers
 
 	applying sync.Mutex    // held while a declaration is applied
 	changing sync.RWMutex  // held for reading while something declared changes, for writing while a declaration is read

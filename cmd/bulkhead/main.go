@@ -43,6 +43,8 @@ func rootCommand() *cobra.Command {
 		validateCommand(),
 		schemaCommand(),
 		showCommand(runDir),
+		traceCommand(runDir),
+		captureCommand(runDir),
 	)
 	return root
 }
