@@ -160,7 +160,7 @@ func (a *agent) start() error {
 	now := time.Now()
 	for tenant := range a.tenants {
 		err := a.records.eachOf(tenant, func(k doorsTenantAddress, v doorsRecord) {
-			if r := a.decode(k.Ip, v); r.Type == Dynamic {
+			if r := decode(k.Ip, v, a.hosts.pa(v.Host)); r.Type == Dynamic {
 				a.learner.adopt(now, tenant, r)
 			}
 		})

@@ -46,7 +46,7 @@ func (a *agent) lookup(tenant uint32, ca netip.Addr) (known, bool) {
 	if err != nil || !ok {
 		return known{}, false
 	}
-	return known{Record: a.decode(k.Ip, v), local: a.hosts.path(v.Host).local}, true
+	return known{Record: decode(k.Ip, v, a.hosts.pa(v.Host)), local: a.hosts.path(v.Host).local}, true
 }
 
 // path is the way to a host.

@@ -175,7 +175,8 @@ func (j *judge) mayLeave(frame, out []byte) bool {
 		r, ok := t.record(func(r Record) bool {
 			return r.CA.Is4() && len(frame) >= 42 && bytes.Equal(r.CA.AsSlice(), frame[38:42])
 		})
-		return ok && bytes.Equal(out[6:14], slices.Concat(r.MAC, []byte{8, 6})) && bytes.Equal(out[22:32], slices.Concat(r.MAC, r.CA.AsSlice()))
+		return ok && bytes.Equal(out[6:14], slices.Concat(r.MAC, []byte{8, 6})) &&
+			bytes.Equal(out[22:32], slices.Concat(r.MAC, r.CA.AsSlice()))
 	}
 	if !mayBeIP(frame[12:]) {
 		return false

@@ -23,7 +23,7 @@ type hosts struct {
 
 	byKey   map[hostKey]uint32
 	entries []hostEntry // by index; the first is no host
-	free    []uint32    // indexes that were in use; the one that was given up first is taken first
+	free    []uint32    // indexes that were in use; the oldest is taken first, lest a packet under way meets another's
 
 	peers  map[doorsTenantAddress]uint32 // how many records of a tenant name a provider address
 	listed map[doorsTenantAddress]bool   // what the map of providers has

@@ -109,11 +109,11 @@ func (d *Dataplane) encode(r Record, v doorsVsid) (doorsRecord, error) {
 	return doorsRecord{Host: host, Vsid: word, Mac: [6]byte(r.MAC), Traffic: v.Traffic}, nil
 }
 
-// decode is the record that the kernel has for a customer address. d.mu must be held.
-func (d *Dataplane) decode(ca doorsAddress, v doorsRecord) Record {
+// decode is the record that the kernel has for a customer address, whose host has a provider address.
+func decode(ca doorsAddress, v doorsRecord, pa netip.Addr) Record {
 	r := Record{
 		Type: RecordType(v.Vsid & uint32(doorsRecordFlagsRECORD_TYPE)), CA: fromAddress(ca), VSID: v.Vsid >> 8,
-		MAC: v.Mac[:], PA: d.hosts.pa(v.Host),
+		MAC: v.Mac[:], PA: pa,
 		Stale: v.Vsid&uint32(doorsRecordFlagsRECORD_STALE) != 0, Moved: v.Vsid&uint32(doorsRecordFlagsRECORD_MOVED) != 0,
 	}
 	if v.Vsid&uint32(doorsRecordFlagsRECORD_REWRITE) != 0 {

@@ -5,29 +5,67 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/google/uuid"
 )
 
+// fewRecords is how many records are read while changes wait.
+const fewRecords = 1024
+
 // Records are the lookup records of a routing domain as the kernel has them, in order of customer address, behind those
-// that have none. There are none of a tenant that the doors do not know.
+// that have none. There are none of a tenant that the doors do not know. Changes go on while many are read.
 func (d *Dataplane) Records(rdid uuid.UUID) ([]Record, error) {
+	var addresses []doorsAddress
+	var values []doorsRecord
+	collect := func(k doorsTenantAddress, v doorsRecord) {
+		addresses, values = append(addresses, k.Ip), append(values, v)
+	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	id, known := d.id(rdid)
 	if !known {
+		d.mu.Unlock()
 		return nil, nil
 	}
 	var all []Record
 	for k, v := range d.l2only.have[id] {
 		all = append(all, Record{Type: L2Only, VSID: k.Vsid, MAC: k.Mac[:], PA: d.hosts.pa(v.Host)})
 	}
-	err := d.records.eachOf(id, func(k doorsTenantAddress, v doorsRecord) { all = append(all, d.decode(k.Ip, v)) })
+	var err error
+	many, kernel := d.records.tenants[id].len() > fewRecords, d.records.kernel
+	if !many {
+		err = d.records.eachOf(id, collect)
+	}
+	d.mu.Unlock()
+	if many {
+		err = each(kernel, func(k doorsTenantAddress, v doorsRecord) {
+			if k.Tenant == id {
+				collect(k, v)
+			}
+		})
+	}
+	pas := d.providerAddresses()
+	for i, v := range values {
+		if v.Host < uint32(len(pas)) {
+			all = append(all, decode(addresses[i], v, pas[v.Host]))
+		}
+	}
 	slices.SortFunc(all, func(a, b Record) int {
 		return cmp.Or(a.CA.Compare(b.CA), cmp.Compare(a.VSID, b.VSID), bytes.Compare(a.MAC, b.MAC))
 	})
 	return all, err
+}
+
+// providerAddresses are those of all hosts, by index.
+func (d *Dataplane) providerAddresses() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pas := make([]netip.Addr, len(d.hosts.entries))
+	for i := range pas {
+		pas[i] = d.hosts.entries[i].key.pa
+	}
+	return pas
 }
 
 // SetRecord adds one lookup record, or replaces the one for its customer address. Nothing else of the tenant is
