@@ -19,8 +19,8 @@ type counts struct {
 	instructions, cycles float64
 }
 
-func (c counts) minus(o counts) counts {
-	return counts{c.busy - o.busy, c.instructions - o.instructions, c.cycles - o.cycles}
+func (c counts) plus(o counts) counts {
+	return counts{c.busy + o.busy, c.instructions + o.instructions, c.cycles + o.cycles}
 }
 
 func (c counts) times(f float64) counts {

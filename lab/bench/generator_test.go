@@ -88,7 +88,7 @@ func (g *generator) work(ifindex int, program *ebpf.Program, length int, s *sink
 		_, r.err = program.Run(&ebpf.RunOptions{
 			Data: data, Context: md, Repeat: frames, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES,
 		})
-		r.counters = p.read().minus(counters)
+		r.counters = p.read().plus(counters.times(-1))
 		r.elapsed = r.counters.busy
 		after, errAfter := s.count()
 		r.packets = after - before

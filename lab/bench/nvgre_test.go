@@ -8,8 +8,8 @@ import (
 // themselves under other conditions (x_base). One iteration is a whole comparison.
 //
 // x_NAME is the doors' rate divided by NAME's: medians of slices that alternate. Mpps is millions of packets per second
-// of one CPU's time, gbit/s is by the clock. instructions/packet is what the CPU counts in the kernel for a packet's
-// whole way, from the link that it comes in on to the one that it leaves by.
+// of one CPU's time, gbit/s is by the clock (and x_NAME_cpu by CPU time). instructions/packet is what the CPU counts in
+// the kernel for a packet's whole way, from the link that it comes in on to the one that it leaves by.
 func BenchmarkNVGRE(b *testing.B) {
 	b.Logf("kernel %s, %s", kernelRelease(), cpuModel())
 	for _, c := range []struct {

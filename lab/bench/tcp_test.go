@@ -19,21 +19,21 @@ const (
 var tcpEffort = effort{rounds: 51, budget: 40 * time.Second}
 
 // stream is one TCP connection, with a thread at either end that does nothing but write and read. The receiver lets the
-// kernel drop what came instead of copying it, so that the way across is what bounds the rate.
+// kernel drop what came instead of copying it, so that the way across is what bounds the rate. The ends stay on two
+// CPUs: where the scheduler puts them would make more of a difference than the way across.
 type stream struct {
 	sender, receiver int // descriptors
+	counters         [2]*counters
 	begin            chan struct{}
 	stop             atomic.Bool
 	ended            chan error
-	first            bool // counts ksoftirqd's work too
 	sent             uint64
-	counted          counts // in the sender's thread, of the last slice
 	received         atomic.Uint64
 }
 
-func newStream(t testing.TB, from, to *machine, address string, first bool) *stream {
+func newStream(t testing.TB, from, to *machine, address string, number int) *stream {
 	t.Helper()
-	s := &stream{first: first, begin: make(chan struct{}), ended: make(chan error)}
+	s := &stream{begin: make(chan struct{}), ended: make(chan error)}
 	var listener net.Listener
 	must(t, "listen", to.Do(func() (err error) {
 		var config net.ListenConfig
@@ -50,13 +50,42 @@ func newStream(t testing.TB, from, to *machine, address string, first bool) *str
 	in, err := listener.Accept()
 	must(t, "accept", err)
 	s.sender, s.receiver = descriptor(t, out), descriptor(t, in)
-	go s.send()
-	go s.receive()
+	ready := make(chan *counters)
+	for i, work := range []func(){s.send, s.receive} {
+		go func() {
+			runtime.LockOSThread()
+			settle(number + i)
+			c := openCounters(number == 0 && i == 0)
+			defer c.close()
+			ready <- c
+			work()
+		}()
+		s.counters[i] = <-ready
+	}
 	t.Cleanup(func() {
 		close(s.begin)
 		_ = unix.Close(s.sender) // and the receiver ends
 	})
 	return s
+}
+
+// settle keeps the thread on one CPU, before others' threads. Neither is more than a help to steady figures.
+func settle(number int) {
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return
+	}
+	number %= all.Count()
+	for cpu := 0; ; cpu++ {
+		if all.IsSet(cpu) && number == 0 {
+			one.Set(cpu)
+			break
+		} else if all.IsSet(cpu) {
+			number--
+		}
+	}
+	_ = unix.SchedSetaffinity(0, &one)
 }
 
 // descriptor is a blocking descriptor of a connection, which is closed by itself.
@@ -71,28 +100,20 @@ func descriptor(t testing.TB, c net.Conn) int {
 
 // send writes from begin to stop, again and again.
 func (s *stream) send() {
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
-	p := openCounters(s.first)
-	defer p.close()
 	data := make([]byte, 1<<18)
 	for range s.begin {
 		var err error
-		before := p.read()
 		for first := true; err == nil && (first || !s.stop.Load()); first = false {
 			var n int
 			if n, err = unix.Write(s.sender, data); n > 0 {
 				s.sent += uint64(n)
 			}
 		}
-		s.counted = p.read().minus(before)
 		s.ended <- err
 	}
 }
 
 func (s *stream) receive() {
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20)
 	defer func() { _ = unix.Close(s.receiver) }()
 	data := make([]byte, 1<<20)
 	for {
@@ -104,6 +125,13 @@ func (s *stream) receive() {
 	}
 }
 
+func counted(all []*stream) (c counts) {
+	for _, s := range all {
+		c = c.plus(s.counters[0].read()).plus(s.counters[1].read())
+	}
+	return c
+}
+
 func received(all []*stream) (n uint64) {
 	for _, s := range all {
 		n += s.received.Load()
@@ -113,26 +141,22 @@ func received(all []*stream) (n uint64) {
 
 // pour runs all streams at once for a while; "packets" of the result are bytes.
 func pour(all []*stream, long time.Duration) (r result) {
-	var sent uint64
 	for _, s := range all {
-		sent -= s.sent
 		s.stop.Store(false)
 		s.begin <- struct{}{}
 	}
 	<-time.After(tcpWarm)
+	counters := counted(all)
 	before, start := received(all), time.Now()
 	<-time.After(long)
 	r.packets, r.elapsed = received(all)-before, time.Since(start)
+	r.counters = counted(all).plus(counters.times(-1))
 	for _, s := range all {
 		s.stop.Store(true)
 	}
 	for _, s := range all {
 		r.err = errors.Join(r.err, <-s.ended)
-		sent += s.sent
-		r.counters = r.counters.minus(s.counted)
 	}
-	// The counters went on when the slice's begin and end were not looked at.
-	r.counters = r.counters.times(-float64(r.packets) / float64(sent))
 	// What is on its way would run into the next slice.
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()
@@ -150,7 +174,8 @@ func pour(all []*stream, long time.Duration) (r result) {
 	}
 }
 
-// tcp compares the ways of joining by streams from the client to the VM, or the reverse.
+// tcp compares the ways of joining by streams from the client to the VM, or the reverse: by the clock, and (_cpu) by the
+// CPU time that both ends and all between them take for a byte.
 func tcp(b *testing.B, streams int, reverse bool) {
 	b.Helper()
 	var all []*contender
@@ -159,6 +184,9 @@ func tcp(b *testing.B, streams int, reverse bool) {
 	}
 	alternate(b, tcpEffort, all)
 	compare(b, "gbit/s", 8e-9, all)
+	for _, c := range all[1:] {
+		b.ReportMetric(c.median(busy)/all[0].median(busy), "x_"+c.name+"_cpu")
+	}
 }
 
 // tcp connects the streams and is what pours them.
@@ -167,9 +195,9 @@ func (f *fabric) tcp(t testing.TB, streams int, reverse bool, long time.Duration
 	all := make([]*stream, streams)
 	for i := range all {
 		if reverse {
-			all[i] = newStream(t, f.vm, f.client, clientIP.String(), i == 0)
+			all[i] = newStream(t, f.vm, f.client, clientIP.String(), i)
 		} else {
-			all[i] = newStream(t, f.client, f.vm, vmCA.String(), i == 0)
+			all[i] = newStream(t, f.client, f.vm, vmCA.String(), i)
 		}
 	}
 	return func() result { return pour(all, long) }
