@@ -159,3 +159,38 @@ func TestHostBelievesWhatTheGatewaySaysOfFramesThatAreNotForIt(t *testing.T) {
 		t.Errorf("dropped %v", drops)
 	}
 }
+
+// RFC 6040, through the router and out again: what the provider network says of congestion on the first part of the way
+// is still said on the second, and a packet that cannot carry it is dropped.
+func TestCongestionOnTheWayToTheRouterIsToldBehindIt(t *testing.T) {
+	testenv.Root(t)
+	_, east, west := sixLab(t)
+	const capable, congestion = 2, 3 // of the ECN field
+	send := func(id uint16, inner, outer uint8) {
+		t.Helper()
+		frame := hnv.EchoRequest(firstMAC, routerMAC, addr("fd00:1::a"), addr("fd00:2::a"), id, 1)
+		frame[15] |= inner << 4
+		p := east.Packet(gatewayPA, 7001, frame)
+		p.TOS = outer
+		if err := east.Send(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := func(congested bool) func(hnv.Observation) bool {
+		return func(o hnv.Observation) bool {
+			return !o.Sent && o.Source == gatewayPA && o.VSID == 7002 && strings.Contains(o.Inner, "echo request") &&
+				(o.TOS == congestion) == congested
+		}
+	}
+	send(1, 0, congestion) // dropped; it comes before the others
+	send(2, capable, congestion)
+	saw(t, west, "the packet that met congestion", seen(true))
+	send(3, capable, capable)
+	saw(t, west, "the one that did not", seen(false))
+	requests := slices.DeleteFunc(west.Observations(), func(o hnv.Observation) bool {
+		return o.Sent || !strings.Contains(o.Inner, "echo request")
+	})
+	if len(requests) != 2 {
+		t.Errorf("want two requests, saw %v", requests)
+	}
+}
