@@ -213,18 +213,19 @@ func (f *fabric) innerBy(t testing.TB, pair func(t testing.TB, a, b plug)) {
 	t.Helper()
 	pair(t, plug{f.gateway, "bhi0", insideMAC, innerMTU}, plug{f.compartment, "IfCi1", insideMAC, innerMTU})
 	cable(t, plug{f.host, "bhi0", vmMAC, innerMTU}, plug{f.vm, "eth0", vmMAC, innerMTU})
-	f.ends(t)
+	f.ends(t, netip.Addr{})
 	f.compartment.noARP(t, "IfCi1")
 	f.vm.noARP(t, "eth0")
 }
 
-// ends gives the compartment and the VM their addresses and routes.
-func (f *fabric) ends(t testing.TB) {
+// ends gives the compartment and the VM their addresses and routes: as the gateway's are, straight into the link, unless
+// there is a next hop.
+func (f *fabric) ends(t testing.TB, next netip.Addr) {
 	t.Helper()
 	f.compartment.address(t, "IfCi1", gatewayCA.String()+"/32")
 	f.vm.address(t, "eth0", vmCA.String()+"/32")
-	f.compartment.route(t, vmNet, netip.MustParseAddr("10.255.0.1"), "IfCi1")
-	f.vm.route(t, clientNet, netip.MustParseAddr("10.255.0.1"), "eth0")
+	f.compartment.route(t, vmNet, next, "IfCi1")
+	f.vm.route(t, clientNet, next, "eth0")
 }
 
 func kernelRelease() string {
