@@ -14,9 +14,9 @@ import (
 	"bulkhead/capture"
 )
 
-// captured runs fn while Contoso's packets are recorded, and returns the UDP ones to a port, in order, with the link
+// captured runs fn while Contoso's packets are recorded, and returns the UDP ones to port 7001, in order, with the link
 // that they passed.
-func (d *traced) captured(t *testing.T, port uint16, fn func()) (seen []string) {
+func (d *traced) captured(t *testing.T, fn func()) (seen []string) {
 	t.Helper()
 	c, err := capture.Open(d.compartment(t, "Contoso"), capture.Options{})
 	must(t, err)
@@ -43,7 +43,7 @@ func (d *traced) captured(t *testing.T, port uint16, fn func()) (seen []string) 
 		if l.LinkType != layers.LinkTypeEthernet {
 			t.Errorf("%s has link type %v", l.Name, l.LinkType)
 		}
-		if packet := describeFrame(data, data[6:12], port); packet != "" {
+		if packet := describeFrame(data, data[6:12], 7001); packet != "" {
 			seen = append(seen, l.Name+" "+way+" "+packet)
 		}
 	}
@@ -53,7 +53,7 @@ func TestCaptureOfATenantIsDecapsulatedAndOnlyItsOwn(t *testing.T) {
 	d := newTraced(t, tracedYAML)
 	r := TraceRequest{From: netip.MustParseAddr("10.0.0.10"), To: netip.MustParseAddr("65.10.10.100"), SourcePort: 8001,
 		DestinationPort: 7001}
-	seen := d.captured(t, 7001, func() {
+	seen := d.captured(t, func() {
 		d.sendAsHost(t, r, "192.168.0.22", interfaceMAC, 6002) // Woodgrove's, alike in everything
 		d.internet.receive(t, 7001)
 		d.sendAsHost(t, r, "192.168.0.22", interfaceMAC, 6001)
@@ -76,7 +76,7 @@ func TestRoutedPacketsAreSeenWhileTheyAreRoutedThrough(t *testing.T) {
 			t.Errorf("the host receives %q, want %q", got, want)
 		}
 	}
-	if seen := d.captured(t, 7001, hairpin); len(seen) != 0 {
+	if seen := d.captured(t, hairpin); len(seen) != 0 {
 		t.Errorf("before: %q", seen)
 	}
 	first, err := d.RouteThrough("Contoso")
@@ -85,16 +85,16 @@ func TestRoutedPacketsAreSeenWhileTheyAreRoutedThrough(t *testing.T) {
 	must(t, err)
 	must(t, first())
 	want := "IfCi1 in udp 10.0.0.10:8001 > 10.0.3.10:7001; IfCi1 out udp 10.0.0.10:8001 > 10.0.3.10:7001"
-	if got := strings.Join(d.captured(t, 7001, hairpin), "; "); got != want {
+	if got := strings.Join(d.captured(t, hairpin), "; "); got != want {
 		t.Errorf("meanwhile: %q, want %q", got, want)
 	}
 	// A declaration that is applied meanwhile does not end it.
 	must(t, d.take(t.Context(), declareText(t, gatewayYAML, tracedYAML+routerYAML, woodgrove.yaml())))
-	if got := strings.Join(d.captured(t, 7001, hairpin), "; "); got != want {
+	if got := strings.Join(d.captured(t, hairpin), "; "); got != want {
 		t.Errorf("after an apply: %q, want %q", got, want)
 	}
 	must(t, second())
-	if seen := d.captured(t, 7001, hairpin); len(seen) != 0 {
+	if seen := d.captured(t, hairpin); len(seen) != 0 {
 		t.Errorf("afterwards: %q", seen)
 	}
 	if len(d.watchers.all) != 0 {
