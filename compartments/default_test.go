@@ -3,6 +3,7 @@ package compartments_test
 import (
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -189,4 +190,42 @@ func TestLeftoversOfAPredecessorAreSwept(t *testing.T) {
 		}
 	}
 	watch.Quiet(t, func() { g.set(t, ns, contoso(t)) }, ns)
+}
+
+func TestProviderAddressesOfIPv6AreThereAtOnceAndNoOthersAreTaken(t *testing.T) {
+	g := newGateway(t)
+	withNICs(t, g)
+	must(t, g.def.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/backend0/disable_ipv6", []byte("1"), 0)
+	}))
+	d := fabrikam()
+	d.NICs[0].Addresses = append(d.NICs[0].Addresses, prefix("2001:db8:168::11/64"))
+	d.Routes = append(d.Routes, compartments.Route{
+		Prefix: prefix("2001:db8:169::/64"), NextHop: addr("2001:db8:168::1"), Link: "backend0",
+	})
+	g.setDefault(t, d)
+	wantAddresses(t, g, "backend0", "192.168.0.11/24", "2001:db8:168::11/64")
+	wantRoutes(t, g.state(t, g.def), []string{
+		"0.0.0.0/0 metric 0 via 131.107.10.1 dev If2",
+		"192.168.8.0/24 metric 0 via 192.168.0.1 dev backend0",
+		"2001:db8:169::/64 metric 1024 via 2001:db8:168::1 dev backend0",
+	})
+	for _, key := range []string{"accept_ra", "autoconf", "forwarding"} {
+		wantSysctl(t, g.def, "ipv6/conf/backend0/"+key, "0")
+	}
+	// A socket can be bound to it from the first moment: duplicate address detection does not hold it back.
+	must(t, g.def.Do(func() error {
+		conn, err := net.ListenPacket("udp6", "[2001:db8:168::11]:0")
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}))
+	watch.Quiet(t, func() { g.setDefault(t, d) }, g.def)
+	// Without one, what the NIC takes from routers is the operator's affair.
+	wantSysctl(t, g.def, "ipv6/conf/If2/accept_ra", "0")
+	g2 := newGateway(t)
+	withNICs(t, g2)
+	g2.setDefault(t, fabrikam())
+	wantSysctl(t, g2.def, "ipv6/conf/backend0/accept_ra", "1")
 }

@@ -10,6 +10,7 @@ import (
 
 	"bulkhead/compartments"
 	"bulkhead/internal/netns"
+	"bulkhead/internal/testenv"
 )
 
 func lookup(t *testing.T, g gateway, ns *netns.Namespace, p compartments.Packet) compartments.Way {
@@ -19,10 +20,17 @@ func lookup(t *testing.T, g gateway, ns *netns.Namespace, p compartments.Packet)
 	return way
 }
 
+// awaitLocal waits for the local route of an IPv6 address, which the kernel makes a moment after the address.
+func awaitLocal(t *testing.T, g gateway, ns *netns.Namespace, p compartments.Packet) {
+	t.Helper()
+	testenv.Eventually(t, p.To.String()+" is local", func() bool { return lookup(t, g, ns, p).Local })
+}
+
 func TestLookupIsWhatTheKernelDoes(t *testing.T) {
 	g := newGateway(t)
 	ns := g.ensure(t, "Contoso")
 	g.set(t, ns, contoso(t))
+	awaitLocal(t, g, ns, compartments.Packet{From: addr("2001:db8::10"), To: addr("2001:db8:fe::2"), Link: "IfCi1"})
 	for _, c := range []struct{ from, link, to, want string }{
 		{"10.0.0.10", "IfCi1", "8.8.8.8", "ext by 0.0.0.0/0"},
 		{"10.0.0.10", "IfCi1", "10.0.254.2", "local"},

@@ -44,6 +44,9 @@ func newRouter(t *testing.T) router {
 			{Prefix: prefix("fd00:2::/64"), Link: "IfCi1", Source: addr("fd00:2::1")},
 		},
 	})
+	for _, own := range []string{"fd00:254::2", "fd00:1::1", "fd00:2::1"} {
+		awaitLocal(t, g, ns, compartments.Packet{From: addr("fd00:1::10"), To: addr(own), Link: "IfCi1"})
+	}
 	must(t, g.def.Do(func() error {
 		ifi, err := net.InterfaceByName("bhi6001")
 		if err != nil {
