@@ -3,6 +3,7 @@ package configs
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -16,7 +17,8 @@ type gatewayDoc struct {
 // tenantDoc is a Tenant with its places.
 type tenantDoc struct {
 	*Tenant
-	doc *document
+	doc    *document
+	policy *policy
 }
 
 // bad notes a problem of the value at a path below spec.
@@ -38,13 +40,31 @@ type checker struct {
 	users        claims[string] // EAP and remote access user names, in lower case
 	patterns     claims[string]
 	natAddresses map[string][]natClaim
-	parents      claims[string] // parent NIC and VLAN of forwarding interfaces
+	parents      claims[string]     // parent NIC and VLAN of forwarding interfaces
+	rewrites     claims[netip.Addr] // provider addresses of records with the rule rewrite
+	ownRewrites  claims[netip.Addr] // provider addresses of internal interfaces
+	rewriters    map[netip.Addr]rewriter
+
+	provider provider
+	reach    *reach // made by ways
+	files    []*policyFile
+}
+
+// file is the policy file of a tenant or gateway; nil if there is none.
+func (c *checker) file(name string) *policyFile {
+	for _, f := range c.files {
+		if f.name() == name && !f.used {
+			return f
+		}
+	}
+	return nil
 }
 
 // run fills in defaults and checks everything.
 func (c *checker) run() {
 	slices.SortStableFunc(c.tenants, func(a, b tenantDoc) int { return cmp.Compare(a.Name, b.Name) })
 	c.natAddresses = map[string][]natClaim{}
+	c.rewriters = map[netip.Addr]rewriter{}
 	for i := range c.gateways {
 		c.checkGateway(c.gateways[i])
 	}
@@ -53,9 +73,12 @@ func (c *checker) run() {
 		c.gateway = &c.gateways[0]
 		g = c.gateway.Gateway
 	}
-	for _, t := range c.tenants {
+	for i := range c.tenants {
+		t := &c.tenants[i]
 		t.setDefaults(g)
-		c.checkTenant(t)
+		t.policy = newPolicy(*t, c.file(t.Name))
+		c.checkTenant(*t)
+		t.policy.settle()
 	}
 	c.allocateNAT()
 }
@@ -79,22 +102,21 @@ func (c *checker) checkTenant(t tenantDoc) {
 }
 
 // claims remembers who took what may be taken once.
-type claims[K comparable] map[K]claim
-
-type claim struct {
-	doc *document
-	p   *path
-}
+type claims[K comparable] map[K]spot
 
 // take claims the key for the value at p, or gives the place that has it already.
 func (c *claims[K]) take(key K, doc *document, p *path) (taken string, ok bool) {
+	return c.takeFor(key, spot{doc: doc, p: p})
+}
+
+func (c *claims[K]) takeFor(key K, s spot) (taken string, ok bool) {
 	if *c == nil {
 		*c = claims[K]{}
 	}
 	if first, is := (*c)[key]; is {
-		return first.doc.place(first.p), false
+		return first.place(), false
 	}
-	(*c)[key] = claim{doc, p}
+	(*c)[key] = s
 	return "", true
 }
 
@@ -121,6 +143,10 @@ func (c *checker) checkTenantName(t tenantDoc) {
 	}
 	if strings.EqualFold(t.Name, "default") {
 		t.bad(p, "%q is the compartment that joins the tenants' ones; want another name", t.Name)
+		return
+	}
+	if c.gateway != nil && t.Name == c.gateway.Name {
+		t.bad(p, "%q is the gateway's name, by which its policy goes; want another name", t.Name)
 		return
 	}
 	if taken, ok := c.names.take(strings.ToLower(t.Name), t.doc, p); !ok {

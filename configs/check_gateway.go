@@ -14,8 +14,9 @@ func (c *checker) checkGateway(g gatewayDoc) {
 		}
 	}
 	g.checkNICs()
-	g.checkBackend()
-	g.checkExternal()
+	c.provider = g.declare(c.file(g.Name))
+	c.provider.check()
+	g.checkExternal(c.provider)
 	g.checkPool()
 	g.checkIKE()
 	for i, s := range g.RADIUS.Upstream {
@@ -48,42 +49,6 @@ func (g gatewayDoc) checkNICs() {
 	if g.Management != nil {
 		check(g.Management.Interface, "management")
 	}
-}
-
-func (g gatewayDoc) checkBackend() {
-	var seen claims[netip.Addr]
-	for i, a := range g.Backend.ProviderAddresses {
-		p := at("backend", "providerAddresses", i, "address")
-		if !g.checkHostAddress(a.Address, p) {
-			continue
-		}
-		if taken, ok := seen.take(a.Address.Addr(), g.doc, p); !ok {
-			g.doc.bad(p, "the provider address is that of %s; keep one", taken)
-		}
-	}
-	var routes claims[netip.Prefix]
-	for i, r := range g.Backend.ProviderRoutes {
-		p := at("backend", "providerRoutes", i)
-		if !r.Destination.IsValid() || !r.NextHop.IsValid() {
-			continue
-		}
-		if taken, ok := routes.take(r.Destination, g.doc, p.key("destination")); !ok {
-			g.doc.bad(p.key("destination"), "the destination is that of %s; keep one", taken)
-		}
-		if r.Destination.Addr().Is4() != r.NextHop.Is4() {
-			g.doc.bad(p.key("nextHop"), "%s is not of the destination's address family; want one that is", r.NextHop)
-		} else if !g.onLink(r.NextHop, providerPrefixes(g.Gateway)) {
-			g.doc.bad(p.key("nextHop"), "%s is in no subnet of the provider addresses; want a router in one", r.NextHop)
-		}
-	}
-}
-
-func providerPrefixes(g *Gateway) []netip.Prefix {
-	out := make([]netip.Prefix, len(g.Backend.ProviderAddresses))
-	for i, a := range g.Backend.ProviderAddresses {
-		out[i] = a.Address
-	}
-	return out
 }
 
 func externalPrefixes(g *Gateway) []netip.Prefix {
@@ -126,20 +91,20 @@ func isEdge(a netip.Addr, subnet netip.Prefix) bool {
 	return a == subnet.Masked().Addr() || a.Is4() && a == lastOf(subnet)
 }
 
-func (g gatewayDoc) checkExternal() {
+func (g gatewayDoc) checkExternal(p provider) {
 	var seen claims[netip.Addr]
 	for i, a := range g.Backend.ProviderAddresses {
 		if a.Address.IsValid() {
-			seen.take(a.Address.Addr(), g.doc, at("backend", "providerAddresses", i, "address"))
+			seen.takeFor(a.Address.Addr(), p.address(i).key("address"))
 		}
 	}
 	for i, a := range g.External.Addresses {
-		p := at("external", "addresses", i, "address")
-		if !g.checkHostAddress(a.Address, p) {
+		where := at("external", "addresses", i, "address")
+		if !g.checkHostAddress(a.Address, where) {
 			continue
 		}
-		if taken, ok := seen.take(a.Address.Addr(), g.doc, p); !ok {
-			g.doc.bad(p, "the address is that of %s; want one of its own", taken)
+		if taken, ok := seen.take(a.Address.Addr(), g.doc, where); !ok {
+			g.doc.bad(where, "the address is that of %s; want one of its own", taken)
 		}
 	}
 	for i, r := range g.External.DefaultGateways {

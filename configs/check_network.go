@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 )
 
@@ -61,23 +60,6 @@ func checkMember(a netip.Addr, s VirtualSubnet) error {
 	return nil
 }
 
-// subnet finds a declared virtual subnet, noting a problem if there is none. It is not ok either if its prefix did not
-// decode.
-func (t tenantDoc) subnet(vsid uint32, p *path) (VirtualSubnet, bool) {
-	if vsid == 0 {
-		return VirtualSubnet{}, false
-	}
-	s, ok := t.Subnet(vsid)
-	if _, undecided := t.Subnet(0); !ok && !undecided {
-		var known []string
-		for _, s := range t.VirtualSubnets {
-			known = append(known, strconv.Itoa(int(s.VSID)))
-		}
-		t.bad(p, "VSID %d is none of the tenant's virtual subnets; it has: %s", vsid, orNone(known))
-	}
-	return s, ok && s.Prefix.IsValid()
-}
-
 func (c *checker) checkInternalInterfaces(t tenantDoc) {
 	var vsids claims[uint32]
 	var addresses claims[netip.Addr]
@@ -88,7 +70,8 @@ func (c *checker) checkInternalInterfaces(t tenantDoc) {
 				t.bad(p.key("vsid"), "VSID %d has an internal interface already, %s; want one for each", in.VSID, taken)
 			}
 		}
-		s, ok := t.subnet(in.VSID, p.key("vsid"))
+		c.checkInterfaceProvider(t, i)
+		s, ok := t.checkVSID(in.VSID, func(key, format string, args ...any) { t.bad(p.key(key), format, args...) })
 		for j, a := range in.Addresses {
 			where := p.key("addresses").item(j)
 			if !a.IsValid() {
@@ -118,74 +101,13 @@ func (c *checker) requireInternal(t tenantDoc) {
 	for _, user := range []struct {
 		key  string
 		uses bool
-	}{{"siteToSite", len(t.SiteToSite) > 0}, {"bgp", t.BGP != nil}, {"nat", t.NAT != nil}} {
+	}{
+		{"siteToSite", len(t.SiteToSite) > 0}, {"bgp", t.BGP != nil}, {"nat", t.NAT != nil},
+		{"externalRouter", t.ExternalRouter != nil},
+	} {
 		if user.uses {
 			t.bad(at(user.key), "needs an interface in the virtual network; want at least one of internalInterfaces")
 		}
-	}
-}
-
-func (c *checker) checkLookupRecords(t tenantDoc) {
-	var cas claims[netip.Addr]
-	var macs claims[string]
-	for i, in := range t.InternalInterfaces {
-		for j, a := range in.Addresses {
-			if a.IsValid() {
-				cas.take(a.Addr(), t.doc, at("internalInterfaces", i, "addresses", j))
-			}
-		}
-	}
-	for i, r := range t.LookupRecords {
-		p := at("lookupRecords", i)
-		c.checkRecordAddress(t, r, p, &cas)
-		if r.MACAddress != nil {
-			if taken, ok := macs.take(string(r.MACAddress), t.doc, p.key("macAddress")); !ok {
-				t.bad(p.key("macAddress"), "%s is taken by %s; want each MAC address once in a routing domain",
-					r.MACAddress, taken)
-			}
-		}
-		c.checkProviderAddress(t, r.ProviderAddress, p.key("providerAddress"))
-	}
-	for i, in := range t.InternalInterfaces {
-		// A tenant's interfaces may share a MAC address, being in different virtual subnets.
-		if taken, is := macs[string(in.MACAddress)]; is && in.MACAddress != nil {
-			t.bad(at("internalInterfaces", i, "macAddress"), "%s is that of %s; want one of the gateway's own",
-				in.MACAddress, taken.doc.place(taken.p))
-		}
-	}
-}
-
-func (c *checker) checkRecordAddress(t tenantDoc, r LookupRecord, p *path, cas *claims[netip.Addr]) {
-	s, ok := t.subnet(r.VSID, p.key("vsid"))
-	p = p.key("customerAddress")
-	if !r.CustomerAddress.IsValid() {
-		return
-	}
-	if ok {
-		if err := checkMember(r.CustomerAddress, s); err != nil {
-			t.bad(p, "%v", err)
-		}
-	}
-	if taken, ok := cas.take(r.CustomerAddress, t.doc, p); !ok {
-		t.bad(p, "%s is taken by %s; want each customer address once in a routing domain", r.CustomerAddress, taken)
-	}
-}
-
-// checkProviderAddress refuses a VM on the gateway itself and a place that NVGRE cannot reach from it.
-func (c *checker) checkProviderAddress(t tenantDoc, a netip.Addr, p *path) {
-	if c.gateway == nil || !a.IsValid() {
-		return
-	}
-	sameFamily := false
-	for i, own := range c.gateway.ProviderAddresses() {
-		if own == a {
-			t.bad(p, "%s is the gateway's own by %s; want that of the VM's host", a,
-				c.gateway.doc.place(at("backend", "providerAddresses", i, "address")))
-		}
-		sameFamily = sameFamily || !own.IsValid() || own.Is4() == a.Is4()
-	}
-	if !sameFamily && len(c.gateway.Backend.ProviderAddresses) > 0 {
-		t.bad(p, "%s is of an address family that the gateway has no provider address of; want one of the other", a)
 	}
 }
 

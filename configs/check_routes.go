@@ -5,28 +5,6 @@ import (
 	"net/netip"
 )
 
-func (c *checker) checkCustomerRoutes(t tenantDoc) {
-	var seen claims[string]
-	for i, r := range t.CustomerRoutes {
-		p := at("customerRoutes", i)
-		t.subnet(r.VSID, p.key("vsid"))
-		if !r.Prefix.IsValid() || !r.NextHop.IsValid() {
-			continue
-		}
-		if taken, ok := seen.take(fmt.Sprint(r.VSID, r.Prefix, r.NextHop), t.doc, p); !ok {
-			t.bad(p, "the same route as %s; keep one", taken)
-		}
-		if r.NextHop.Is4() != r.Prefix.Addr().Is4() {
-			t.bad(p.key("nextHop"), "%s is not of the prefix's address family; want one that is", r.NextHop)
-			continue
-		}
-		if _, inside := t.SubnetOf(r.NextHop); !inside && !r.NextHop.IsUnspecified() {
-			t.bad(p.key("nextHop"), "%s is in no virtual subnet of the tenant; want a customer address, or 0.0.0.0 or :: "+
-				"where the prefix is on-link", r.NextHop)
-		}
-	}
-}
-
 func (c *checker) checkRoutes(t tenantDoc) {
 	var seen claims[string]
 	for i, r := range t.Routes {

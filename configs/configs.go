@@ -37,6 +37,8 @@ type Config struct {
 	Gateway *Gateway
 	// Tenants by name.
 	Tenants []*Tenant
+
+	standing standing
 }
 
 // Tenant finds a tenant by name; nil if there is none.
@@ -50,22 +52,32 @@ func (c *Config) Tenant(name string) *Tenant {
 }
 
 // Load reads a whole declaration from files and folders. Of a folder it takes the files *.yaml and *.yml, not those in
-// folders below it nor those whose names start with a dot. A file may hold several documents. The error is [Problems]
+// folders below it nor those whose names start with a dot. A file may hold several documents. A file NAME.policy holds
+// statements of the tenant or gateway NAME ([ParseChange]), a line each, which come after the YAML. The error is [Problems]
 // if the files could be read and what they declare cannot be taken; no Config is returned then.
 func Load(paths ...string) (*Config, error) {
 	files, err := list(paths)
 	if err != nil {
 		return nil, fmt.Errorf("load configuration: %w", err)
 	}
-	sources := make([]source, len(files))
-	for i, file := range files {
+	var l loader
+	var sources []source
+	for _, file := range files {
+		if filepath.Ext(file) == policyExt {
+			p, err := readPolicy(file, &l.problems)
+			if err != nil {
+				return nil, fmt.Errorf("load configuration: %w", err)
+			}
+			l.check.files = append(l.check.files, p)
+			continue
+		}
 		text, err := readSource(file)
 		if err != nil {
 			return nil, fmt.Errorf("load configuration: %w", err)
 		}
-		sources[i] = source{file: file, text: text}
+		sources = append(sources, source{file: file, text: text})
 	}
-	return load(strings.Join(paths, ", "), sources)
+	return l.load(strings.Join(paths, ", "), sources)
 }
 
 // maxFile bounds a file of declarations, in bytes: some hundred thousand lookup records.
@@ -109,7 +121,7 @@ func list(paths []string) ([]string, error) {
 		}
 		for _, e := range entries {
 			ext := filepath.Ext(e.Name())
-			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || (ext != ".yaml" && ext != ".yml") {
+			if e.IsDir() || strings.HasPrefix(e.Name(), ".") || (ext != ".yaml" && ext != ".yml" && ext != policyExt) {
 				continue
 			}
 			file := filepath.Join(p, e.Name())
@@ -155,8 +167,7 @@ type loader struct {
 }
 
 // load decodes and checks files; where names them all for problems that are of none of them.
-func load(where string, sources []source) (*Config, error) {
-	var l loader
+func (l *loader) load(where string, sources []source) (*Config, error) {
 	for _, s := range sources {
 		docs, ok := parse(s.file, s.text, &l.problems)
 		l.unknown = l.unknown || !ok
@@ -166,15 +177,28 @@ func load(where string, sources []source) (*Config, error) {
 	}
 	l.gateways(where)
 	l.check.run()
+	c := &Config{standing: standing{
+		policies: map[string]*policy{}, ways: l.check.ways(), rewriters: l.check.rewriters,
+	}}
+	for _, f := range l.check.files {
+		if !f.used && !l.unknown {
+			l.problems = append(l.problems, Problem{File: f.file, Message: fmt.Sprintf(
+				"no tenant and no gateway is called %q; want a policy file named after one", f.name())})
+		}
+		if f.torn != "" {
+			c.standing.torn = append(c.standing.torn, fmt.Sprintf("%s: its last line has no end and is left out, as torn when it "+
+				"was written: %q", f.file, shorten(f.torn)))
+		}
+	}
 	if len(l.problems) > 0 {
 		return nil, l.problems.ordered()
 	}
-	c := &Config{}
 	for _, g := range l.check.gateways {
 		c.Gateway = g.Gateway
 	}
 	for _, t := range l.check.tenants {
 		c.Tenants = append(c.Tenants, t.Tenant)
+		c.standing.policies[t.Name] = t.policy
 	}
 	return c, nil
 }
@@ -224,7 +248,7 @@ func (l *loader) document(doc *document) {
 		g.setDefaults()
 	case kindTenant:
 		t := &Tenant{Name: e.Metadata.Name}
-		l.check.tenants = append(l.check.tenants, tenantDoc{t, doc})
+		l.check.tenants = append(l.check.tenants, tenantDoc{Tenant: t, doc: doc})
 		if spec != nil {
 			d.value(spec, at(), reflect.ValueOf(t).Elem(), rules{})
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/google/uuid"
 
 	"bulkhead/configs"
@@ -20,6 +21,7 @@ import (
 
 // equal compares configurations.
 var equal = cmp.Options{
+	cmpopts.IgnoreUnexported(configs.Config{}), // what the checks go by
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),

@@ -43,6 +43,9 @@ func (t *Tenant) setDefaults(g *Gateway) {
 			in.MACAddress = DeriveMAC(t.RoutingDomainID, in.VSID)
 		}
 	}
+	if t.ExternalRouter != nil && t.ExternalRouter.MACAddress == nil {
+		t.ExternalRouter.MACAddress = DeriveMAC(t.RoutingDomainID, 0)
+	}
 	for i := range t.SiteToSite {
 		t.SiteToSite[i].setDefaults(g)
 	}
@@ -79,8 +82,8 @@ func (s *SiteToSite) setDefaults(g *Gateway) {
 	}
 }
 
-// DeriveMAC makes the MAC address of an internal interface that declares none: locally administered, unicast, and the
-// same on every gateway that serves the routing domain.
+// DeriveMAC makes the MAC address of an internal interface that declares none, or with VSID 0 that of the external
+// router: locally administered, unicast, and the same on every gateway that serves the routing domain.
 func DeriveMAC(rdid uuid.UUID, vsid uint32) net.HardwareAddr {
 	sum := sha256.Sum256(binary.BigEndian.AppendUint32(rdid[:], vsid))
 	mac := net.HardwareAddr(sum[:6])

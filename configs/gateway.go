@@ -25,7 +25,7 @@ type Gateway struct {
 type Backend struct {
 	// Linux name of the NIC.
 	Interface string `yaml:"interface" rule:"required"`
-	// Largest outer IP packet in bytes. NVGRE takes 42 of it: with 1600, VMs keep their 1500.
+	// Largest outer IP packet in bytes. NVGRE takes 42 of it, 62 over IPv6: with 1600, VMs keep their 1500.
 	MTU int `yaml:"mtu" rule:"min=1322,max=9216,default=1500"`
 	// The gateway's provider addresses (PA), which the daemon puts on the NIC.
 	ProviderAddresses []ProviderAddress `yaml:"providerAddresses" rule:"required"`
@@ -39,6 +39,8 @@ type ProviderAddress struct {
 	Address netip.Prefix `yaml:"address" rule:"required,host,unicast"`
 	// 802.1Q VLAN of the outer frames; 0 for none.
 	VLAN int `yaml:"vlan" rule:"min=0,max=4094"`
+	// Virtual subnets that use this address and no other. Those that no address names use the addresses without.
+	VSIDs []uint32 `yaml:"vsids" rule:"min=4096,max=16777214"`
 }
 
 // ProviderRoute is a route on the provider network.

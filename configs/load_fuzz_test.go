@@ -29,7 +29,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(append(gateway, "---\nkind: Tenant\n...\n--- |\n a\n"...))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, sources := range [][]source{{{"fuzz.yaml", text}}, {{"gateway.yaml", gateway}, {"fuzz.yaml", text}}} {
-			c, err := load("here", sources)
+			c, err := new(loader).load("here", sources)
 			var problems Problems
 			if err == nil {
 				if c == nil || c.Gateway == nil {

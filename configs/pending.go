@@ -30,13 +30,6 @@ func (l *pendingList) add(declared bool, key string, args ...any) {
 
 func (g *Gateway) pending() []string {
 	l := pendingList{object: kindGateway + "/" + g.Name}
-	for _, a := range g.Backend.ProviderAddresses {
-		l.add(a.VLAN != 0, "backend.providerAddresses[%s].vlan", a.Address)
-		l.add(a.Address.Addr().Is6(), "backend.providerAddresses[%s] (IPv6)", a.Address)
-	}
-	for _, r := range g.Backend.ProviderRoutes {
-		l.add(r.NextHop.Is6(), "backend.providerRoutes[%s] (IPv6)", r.Destination)
-	}
 	l.add(g.Management != nil, "management")
 	l.add(len(g.IKE.CertificateAuthorities) > 0, "ike.certificateAuthorities")
 	l.add(len(g.IKE.Certificate) > 0, "ike.certificate")
@@ -47,10 +40,6 @@ func (g *Gateway) pending() []string {
 
 func (t *Tenant) pending() []string {
 	l := pendingList{object: kindTenant + "/" + t.Name}
-	for _, r := range t.LookupRecords {
-		l.add(r.ProviderAddress.Is6(), "lookupRecords[%s].providerAddress (IPv6)", r.CustomerAddress)
-	}
-	l.add(len(t.CustomerRoutes) > 0, "customerRoutes")
 	forwarding := map[string]bool{}
 	for _, f := range t.ForwardingInterfaces {
 		forwarding[f.Name] = true

@@ -42,12 +42,14 @@ func plain[T any](parse func(string) (T, error)) func(string, rules) (any, error
 	return func(s string, _ rules) (any, error) { return parse(s) }
 }
 
-func parseAddr(s string, r rules) (any, error) {
+func parseAddr(s string, r rules) (any, error) { return addressOf(s, r.unicast) }
+
+func addressOf(s string, unicast bool) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil || a.Zone() != "" || a.Is4In6() {
-		return nil, errors.New("is not an IP address; want one such as 10.0.0.10 or 2001:db8::10")
+		return netip.Addr{}, errors.New("is not an IP address; want one such as 10.0.0.10 or 2001:db8::10")
 	}
-	if r.unicast {
+	if unicast {
 		return a, checkUnicast(a)
 	}
 	return a, nil
@@ -62,19 +64,21 @@ func checkUnicast(a netip.Addr) error {
 	return nil
 }
 
-func parsePrefix(s string, r rules) (any, error) {
+func parsePrefix(s string, r rules) (any, error) { return prefixOf(s, r.host) }
+
+func prefixOf(s string, host bool) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil || p.Addr().Is4In6() {
 		if _, err := netip.ParseAddr(s); err == nil {
-			return nil, errors.New("lacks its prefix length, such as /24")
+			return netip.Prefix{}, errors.New("lacks its prefix length, such as /24")
 		}
-		return nil, errors.New("is not a prefix; want ADDRESS/LENGTH such as 10.0.0.0/24 or 2001:db8::/64")
+		return netip.Prefix{}, errors.New("is not a prefix; want ADDRESS/LENGTH such as 10.0.0.0/24 or 2001:db8::/64")
 	}
-	if r.host {
+	if host {
 		return p, checkUnicast(p.Addr())
 	}
 	if p != p.Masked() {
-		return nil, fmt.Errorf("has bits set behind its length; want %s", p.Masked())
+		return netip.Prefix{}, fmt.Errorf("has bits set behind its length; want %s", p.Masked())
 	}
 	return p, nil
 }
@@ -87,7 +91,9 @@ func parseAddrPort(s string, r rules) (any, error) {
 	return ap, checkUnicast(ap.Addr())
 }
 
-func parseMAC(s string, _ rules) (any, error) {
+func parseMAC(s string, _ rules) (any, error) { return macOf(s) }
+
+func macOf(s string) (net.HardwareAddr, error) {
 	mac, err := net.ParseMAC(s)
 	if err != nil || len(mac) != 6 {
 		return nil, errors.New(`is not a MAC address; want one such as "60:00:60:00:01:01"`)

@@ -21,6 +21,8 @@ type Tenant struct {
 	LookupRecords []LookupRecord `yaml:"lookupRecords"`
 	// Routes of the virtual network itself, as its hosts have them.
 	CustomerRoutes []CustomerRoute `yaml:"customerRoutes"`
+	// Where hosts do not route between the virtual subnets: the gateway does, as their default gateway (".1").
+	ExternalRouter *ExternalRouter `yaml:"externalRouter"`
 	// Static routes of the compartment.
 	Routes []Route `yaml:"routes"`
 	// Interfaces to the physical network.
@@ -61,30 +63,15 @@ type InternalInterface struct {
 	Addresses []netip.Prefix `yaml:"addresses" rule:"required,host,unicast"`
 	// What the hosts' records name as its MAC address; derived from RDID and VSID when left out.
 	MACAddress net.HardwareAddr `yaml:"macAddress"`
+	// One of the gateway's provider addresses that stands for the interface's address towards hosts whose records have
+	// the rule rewrite.
+	ProviderAddress netip.Addr `yaml:"providerAddress" rule:"unicast"`
 }
 
-// LookupRecord says where a customer address lives.
-type LookupRecord struct {
-	// The VM's address in the virtual subnet (CA).
-	CustomerAddress netip.Addr `yaml:"customerAddress" rule:"required,unicast"`
-	// Its virtual subnet.
-	VSID uint32 `yaml:"vsid" rule:"required,min=4096,max=16777214"`
-	// The VM's MAC address.
-	MACAddress net.HardwareAddr `yaml:"macAddress" rule:"required"`
-	// The host's address on the provider network (PA).
-	ProviderAddress netip.Addr `yaml:"providerAddress" rule:"required,unicast"`
-}
-
-// CustomerRoute is a route of the virtual network.
-type CustomerRoute struct {
-	// The virtual subnet that the route belongs to.
-	VSID uint32 `yaml:"vsid" rule:"required,min=4096,max=16777214"`
-	// What it leads to.
-	Prefix netip.Prefix `yaml:"prefix" rule:"required"`
-	// A customer address; 0.0.0.0 or :: where the prefix is on-link.
-	NextHop netip.Addr `yaml:"nextHop" rule:"required"`
-	// Lower is preferred.
-	Metric uint32 `yaml:"metric" rule:"min=1,max=9999,default=100"`
+// ExternalRouter makes the gateway the default gateway of all virtual subnets, which routes between them.
+type ExternalRouter struct {
+	// The MAC address of the default gateways, which hosts send to; derived from the RDID when left out.
+	MACAddress net.HardwareAddr `yaml:"macAddress"`
 }
 
 // Route is a static route of the compartment, by a next hop or an interface.

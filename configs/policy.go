@@ -1,0 +1,149 @@
+package configs
+
+import (
+	"net/netip"
+)
+
+// recordKey is what a statement knows a lookup record by: its customer address or, of type L2Only, VSID and MAC address.
+type recordKey struct {
+	ca   netip.Addr
+	vsid uint32
+	mac  [6]byte
+}
+
+func (r *LookupRecord) key() recordKey {
+	if r.Type != RecordL2Only {
+		return recordKey{ca: r.CustomerAddress}
+	}
+	if len(r.MACAddress) != 6 {
+		return recordKey{}
+	}
+	return recordKey{vsid: r.VSID, mac: [6]byte(r.MACAddress)}
+}
+
+// routeKey is what a statement knows a customer route by.
+type routeKey struct {
+	vsid    uint32
+	prefix  netip.Prefix
+	nextHop netip.Addr
+}
+
+func (r *CustomerRoute) key() routeKey {
+	if !r.Prefix.IsValid() || !r.NextHop.IsValid() {
+		return routeKey{}
+	}
+	return routeKey{r.VSID, r.Prefix, r.NextHop}
+}
+
+// policy is a tenant's lookup records and customer routes, from its YAML and its policy file.
+type policy struct {
+	tenant  *Tenant
+	file    *policyFile // nil if there is none
+	records *objects[LookupRecord, recordKey]
+	routes  *objects[CustomerRoute, routeKey]
+	// macs finds records by MAC address: all but those of type L2Only and those of the gateway's own interfaces.
+	macs *index[[6]byte]
+}
+
+// newPolicy takes up what the YAML and then the policy file of a tenant declare.
+func newPolicy(t tenantDoc, file *policyFile) *policy {
+	p := &policy{tenant: t.Tenant, file: file}
+	p.records = newObjects(t.LookupRecords, (*LookupRecord).key, func(first, at2 int) {
+		one, key := at("lookupRecords", first), "customerAddress"
+		if t.LookupRecords[first].Type == RecordL2Only {
+			key = "macAddress"
+		}
+		t.bad(at("lookupRecords", at2, key), "%s is taken by %s; want each customer address once in a routing domain",
+			t.LookupRecords[first].subject(), t.doc.place(one.key(key)))
+	})
+	p.routes = newObjects(t.CustomerRoutes, (*CustomerRoute).key, func(first, at2 int) {
+		t.bad(at("customerRoutes", at2), "the same route as %s; keep one", t.doc.place(at("customerRoutes", first)))
+	})
+	if file == nil {
+		return p
+	}
+	file.object = t.doc.object()
+	file.statements(false, func(c Change, line uint32) {
+		switch {
+		case c.Record != nil && c.Remove:
+			p.records.drop(c.Record.key(), line)
+		case c.Record != nil:
+			p.records.put(*c.Record, line)
+		case c.Remove:
+			p.routes.drop(c.CustomerRoute.key(), line)
+		default:
+			p.routes.put(*c.CustomerRoute, line)
+		}
+	})
+	return p
+}
+
+// subject is what messages call the record.
+func (r *LookupRecord) subject() string {
+	if r.Type == RecordL2Only {
+		return r.MACAddress.String()
+	}
+	return r.CustomerAddress.String()
+}
+
+// recordSpot is where a record is declared.
+func (t tenantDoc) recordSpot(i int) spot {
+	if line := t.policy.records.line(i); line != 0 {
+		return spot{policy: t.policy.file, line: line, subject: Change{Record: &t.policy.records.list[i]}.subject()}
+	}
+	return spot{doc: t.doc, p: at("lookupRecords", i)}
+}
+
+// routeSpot is where a customer route is declared.
+func (t tenantDoc) routeSpot(i int) spot {
+	if line := t.policy.routes.line(i); line != 0 {
+		return spot{policy: t.policy.file, line: line, subject: Change{CustomerRoute: &t.policy.routes.list[i]}.subject()}
+	}
+	return spot{doc: t.doc, p: at("customerRoutes", i)}
+}
+
+// settle makes the tenant have what is declared when all is said.
+func (p *policy) settle() {
+	p.records.settle()
+	p.routes.settle()
+	p.share()
+	p.macs = newIndex(len(p.records.list), p.mac)
+	for i := range p.records.list {
+		if p.hasMAC(&p.records.list[i]) {
+			p.macs.add(uint32(i))
+		}
+	}
+}
+
+// share makes the tenant have the lists.
+func (p *policy) share() {
+	p.tenant.LookupRecords, p.tenant.CustomerRoutes = p.records.list, p.routes.list
+}
+
+func (p *policy) mac(i uint32) [6]byte { return [6]byte(p.records.list[i].MACAddress) }
+
+// hasMAC tells whether the record's MAC address must be no other record's.
+func (p *policy) hasMAC(r *LookupRecord) bool {
+	return len(r.MACAddress) == 6 && r.Type != RecordL2Only && !p.tenant.isOwn(r)
+}
+
+// isOwn tells whether a record describes one of the tenant's own internal interfaces.
+func (t *Tenant) isOwn(r *LookupRecord) bool {
+	if r.Type != RecordGatewayWildcard {
+		return false
+	}
+	_, own := t.interfaceOf(r.CustomerAddress)
+	return own
+}
+
+// interfaceOf finds the internal interface that has an address.
+func (t *Tenant) interfaceOf(a netip.Addr) (InternalInterface, bool) {
+	for _, i := range t.InternalInterfaces {
+		for _, own := range i.Addresses {
+			if own.Addr() == a {
+				return i, true
+			}
+		}
+	}
+	return InternalInterface{}, false
+}
