@@ -8,8 +8,9 @@ import "bulkhead/configs"
 const SocketName = "bulkhead.sock"
 
 const (
-	applyPath = "/v1/apply"
-	showPath  = "/v1/show/"
+	applyPath  = "/v1/apply"
+	policyPath = "/v1/policy/"
+	showPath   = "/v1/show/"
 )
 
 // ApplyRequest asks the daemon to take up a folder as the whole desired state.
@@ -24,6 +25,8 @@ type ApplyAnswer struct {
 	Tenants int `json:"tenants"`
 	// Pending lists what is declared but not carried out yet.
 	Pending []string `json:"pending,omitempty"`
+	// Warnings tell what is allowed and better avoided.
+	Warnings []string `json:"warnings,omitempty"`
 	// Notes are things that the operator should know.
 	Notes []string `json:"notes,omitempty"`
 	// Problems are why the declaration was refused; nothing was changed then.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -234,6 +235,9 @@ func TestBadRequestsAreRefusedAndTheServerGoesOn(t *testing.T) {
 		"unknown path":   {"GET", "/v2", "", http.StatusNotFound},
 		"apply by GET":   {"GET", "/v1/apply", "", http.StatusMethodNotAllowed},
 		"show by DELETE": {"DELETE", "/v1/show/drops", "", http.StatusMethodNotAllowed},
+		"policy of all":  {"POST", "/v1/policy/", `{"statements": []}`, http.StatusNotFound},
+		"policy by GET":  {"GET", "/v1/policy/Contoso", "", http.StatusMethodNotAllowed},
+		"policy in text": {"POST", "/v1/policy/Contoso", "no lookup-record 10.0.0.10", http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			request, err := http.NewRequestWithContext(t.Context(), test.method, "http://bulkhead"+test.path, strings.NewReader(test.body))
@@ -250,6 +254,53 @@ func TestBadRequestsAreRefusedAndTheServerGoesOn(t *testing.T) {
 	}
 	if got := c.tenants(t); got != "" {
 		t.Errorf("tenants %q", got)
+	}
+}
+
+func TestPolicyIsChangedAsAWholeOrRefusedWithTheReason(t *testing.T) {
+	c := serve(t)
+	close(c.started)
+	_, err := c.Apply(t.Context(), write(t, gatewayYAML, tenantYAML))
+	must(t, err)
+	records := func() (all []string) {
+		t.Helper()
+		var rows []gateway.RecordRow
+		must(t, c.Show(t.Context(), "lookup-records", &rows))
+		for _, r := range rows {
+			all = append(all, r.CustomerAddress.String())
+		}
+		return all
+	}
+	good := "lookup-record 10.0.254.10 vsid 6001 mac 60:00:60:00:01:01 pa 192.168.0.22"
+	answer, err := c.ChangePolicy(t.Context(), "Contoso", []string{good})
+	must(t, err)
+	if got := records(); answer.Changes != 1 || !slices.Equal(got, []string{"10.0.254.10"}) {
+		t.Errorf("answer %+v, records %v", answer, got)
+	}
+	for name, test := range map[string]struct {
+		to         string
+		statements []string
+		want       []string
+	}{
+		"not a statement": {"Contoso", []string{"no lookup-record 10.0.254.10", "lookup-recrd 10.0.254.11"}, []string{"statement 2", "lookup-record"}},
+		"no such VSID": {
+			"Contoso", []string{"no lookup-record 10.0.254.10", strings.Replace(good, "6001", "6002", 1)}, []string{"6002"},
+		},
+		"no such tenant": {"Contos", []string{good}, []string{"Contos", "Contoso"}},
+	} {
+		_, err := c.ChangePolicy(t.Context(), test.to, test.statements)
+		if err == nil || !strings.Contains(err.Error(), "nothing was changed") {
+			t.Errorf("%s: error %v, want a refusal", name, err)
+			continue
+		}
+		for _, want := range test.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %q does not name %q", name, err, want)
+			}
+		}
+		if got := records(); !slices.Equal(got, []string{"10.0.254.10"}) {
+			t.Errorf("%s: records %v after a refusal", name, got)
+		}
 	}
 }
 

@@ -59,6 +59,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST "+applyPath, s.apply)
 	mux.HandleFunc("POST "+tracePath, s.trace)
 	mux.HandleFunc("POST "+throughPath+"{tenant}", s.through)
+	mux.HandleFunc("POST "+policyPath+"{name}", s.policy)
 	mux.HandleFunc("GET "+showPath+"{view}", s.show)
 	server := &http.Server{
 		Handler:           mux,
@@ -131,7 +132,7 @@ func (s *Server) take(dir string) ApplyAnswer {
 			unread = err
 			return nil, err
 		}
-		answer.Tenants, answer.Pending = len(cfg.Tenants), cfg.Pending()
+		answer.Tenants, answer.Pending, answer.Warnings = len(cfg.Tenants), cfg.Pending(), cfg.Warnings()
 		return cfg, nil
 	})
 	var problems configs.Problems

@@ -81,26 +81,60 @@ func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
 }
 
 func TestTheReadmesConfigurationIsValid(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(readme))
-	if block == nil {
-		t.Fatal("README.md has no configuration")
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(dir+"/all.yaml", []byte(block[1]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dir+"/contoso-ny.key", []byte("a secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	_, dir := readme(t)
 	cfg, err := configs.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(cfg.Tenants) != 1 || len(cfg.Pending()) != 0 {
 		t.Errorf("tenants %d, pending %v: the README's example must work as it stands", len(cfg.Tenants), cfg.Pending())
+	}
+}
+
+// readme is the README's configuration in a folder.
+func readme(t *testing.T) (text, dir string) {
+	t.Helper()
+	all, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(all))
+	if block == nil {
+		t.Fatal("README.md has no configuration")
+	}
+	dir = t.TempDir()
+	if err := os.WriteFile(dir+"/all.yaml", []byte(block[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/contoso-ny.key", []byte("a secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return string(all), dir
+}
+
+func TestTheReadmesStatementsAreTakenByItsConfiguration(t *testing.T) {
+	text, dir := readme(t)
+	cfg, err := configs.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile(`(?m)^    bulkhead policy (\S+) ([^-\n].*)$`).FindAllStringSubmatch(text, -1)
+	if len(lines) < 3 {
+		t.Fatalf("README.md has %d policy commands only", len(lines))
+	}
+	for _, line := range lines {
+		statements := []string{line[2]}
+		if strings.HasPrefix(line[2], `"`) {
+			statements = strings.Split(strings.Trim(line[2], `"`), `" "`)
+		}
+		for _, s := range statements {
+			change, err := configs.ParseChange(s)
+			if err == nil {
+				err = cfg.Change(line[1], []configs.Change{change}, func() error { return nil })
+			}
+			if err != nil {
+				t.Errorf("%s: %v", s, err)
+			}
+		}
 	}
 }

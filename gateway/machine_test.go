@@ -178,6 +178,20 @@ func declareOn(t testing.TB, gateway string, tenants ...tenant) *configs.Config 
 	return cfg
 }
 
+// folder is a folder with the declaration of the Fabrikam gateway and these documents.
+func folder(t testing.TB, documents ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	text := strings.Join(append([]string{gatewayYAML}, documents...), "---\n")
+	must(t, os.WriteFile(filepath.Join(dir, "all.yaml"), []byte(text), 0o600))
+	return dir
+}
+
+// takeFolder makes the daemon take up a folder as it stands.
+func (d *daemon) takeFolder(ctx context.Context, dir string) error {
+	return d.Apply(ctx, dir, func() (*configs.Config, error) { return configs.Load(dir) })
+}
+
 // compartment opens a tenant's namespace until the test ends.
 func (d *daemon) compartment(t *testing.T, name string) *netns.Namespace {
 	t.Helper()

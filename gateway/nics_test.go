@@ -88,9 +88,9 @@ func TestNICThatGoesWhileAnotherChangeRunsIsNotForgotten(t *testing.T) {
 func TestDeclaredAddressOfTheDefaultCompartmentMayChange(t *testing.T) {
 	d := newMachine(t).open(t)
 	d.apply(t, contoso)
-	moved := strings.NewReplacer("192.168.0.11/24", "192.168.8.1/24", "131.107.10.10/24", "131.107.10.9/24").Replace(gatewayYAML)
+	moved := strings.NewReplacer("192.168.0.11/24", "192.168.8.1/16", "131.107.10.10/24", "131.107.10.9/24").Replace(gatewayYAML)
 	must(t, d.take(t.Context(), declareOn(t, moved, contoso)))
-	wantNIC(t, "backend0", "192.168.8.1/24", "192.168.8.0/24")
+	wantNIC(t, "backend0", "192.168.8.1/16", "192.168.0.0/16")
 	wantNIC(t, "If2", "131.107.10.9/24", "0.0.0.0/0")
 	d.wantApplied(t, contoso)
 }

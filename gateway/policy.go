@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 
@@ -15,6 +16,18 @@ type policy struct {
 
 	mu     sync.Mutex
 	config *configs.Config // guarded by mu; but for what changes, it may be read without
+}
+
+// change holds changes against what is declared, writes them to the folder and puts them in force: all or none.
+func (p *policy) change(name string, changes []configs.Change) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.config.Change(name, changes, func() error {
+		if err := configs.AppendChanges(p.folder, name, changes); err != nil {
+			return fmt.Errorf("write the changes to %s: %w", p.folder, err)
+		}
+		return nil
+	})
 }
 
 // doors is all that the doors are to know of the tenant, with the records and routes that are in force now.

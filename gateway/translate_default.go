@@ -87,7 +87,7 @@ func translateDoors(g *configs.Gateway) dataplane.Gateway {
 	}
 	for _, a := range g.Backend.ProviderAddresses {
 		doors.Providers = append(doors.Providers, dataplane.Provider{
-			Address: a.Address, Link: providerLink(g, a), VLAN: uint16(a.VLAN),
+			Address: a.Address, Link: providerLink(g, a), VLAN: uint16(a.VLAN), VSIDs: a.VSIDs,
 		})
 	}
 	for _, r := range g.Backend.ProviderRoutes {

@@ -60,6 +60,12 @@ func TestPlanOfTheReferenceDeployment(t *testing.T) {
 	golden(t, load(t, "../configs/fabrikam"))
 }
 
+// Provider addresses of both families, in a VLAN and of VSIDs of their own; records of every type and rule; the gateway as
+// external router, once with a filter between virtual subnets; customer routes with every kind of next hop.
+func TestPlanOfEveryKindOfPolicy(t *testing.T) {
+	golden(t, load(t, "testdata/policy"))
+}
+
 // route finds the plan's routes of a prefix in order of preference.
 func routes(t *TenantPlan, prefix string) (found []compartments.Route) {
 	for _, r := range t.Compartment.Routes {

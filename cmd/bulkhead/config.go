@@ -23,6 +23,7 @@ func validateCommand() *cobra.Command {
 				return err
 			}
 			printPending(cmd.OutOrStdout(), cfg.Pending())
+			printWarnings(cmd.OutOrStdout(), cfg.Warnings())
 			fmt.Fprintf(cmd.OutOrStdout(), "valid: gateway %s, %d tenants\n", cfg.Gateway.Name, len(cfg.Tenants))
 			return nil
 		},
@@ -65,6 +66,7 @@ func applyCommand(runDir *string) *cobra.Command {
 				return err
 			}
 			printPending(cmd.OutOrStdout(), answer.Pending)
+			printWarnings(cmd.OutOrStdout(), answer.Warnings)
 			for _, note := range answer.Notes {
 				fmt.Fprintln(cmd.OutOrStdout(), "note:", note)
 			}
@@ -98,5 +100,11 @@ func printProblems(w io.Writer, problems configs.Problems) error {
 func printPending(w io.Writer, pending []string) {
 	for _, p := range pending {
 		fmt.Fprintln(w, "declared, not carried out yet:", p)
+	}
+}
+
+func printWarnings(w io.Writer, warnings []string) {
+	for _, warning := range warnings {
+		fmt.Fprintln(w, "warning:", warning)
 	}
 }

@@ -63,6 +63,9 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 	for _, p := range cfg.Pending() {
 		log.Warn("declared, not carried out yet: " + p)
 	}
+	for _, warning := range cfg.Warnings() {
+		log.Warn(warning)
+	}
 
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)

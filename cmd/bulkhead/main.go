@@ -40,6 +40,7 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(
 		daemonCommand(runDir),
 		applyCommand(runDir),
+		policyCommand(runDir),
 		validateCommand(),
 		schemaCommand(),
 		showCommand(runDir),
