@@ -192,6 +192,9 @@ func learnMachine(ctx context.Context, w *World) (seen []string, err error) {
 	for _, t := range routed {
 		w.Lab.Host(west).Forget()
 		to := netip.AddrPortFrom(netip.MustParseAddr(learnedCA), identityPort)
+		if _, err := w.VM(t.name, firstCA).Ping(ctx, to.Addr()); err != nil {
+			return seen, err
+		}
 		if _, err := fetch(ctx, w.VM(t.name, firstCA), lab.TCP, to, vmIdentity(t.name, learnedCA)); err != nil {
 			return seen, err
 		}
