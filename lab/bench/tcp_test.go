@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	tcpSlice = 100 * time.Millisecond
-	tcpWarm  = 20 * time.Millisecond
+	tcpSlice = 60 * time.Millisecond
+	tcpWarm  = 15 * time.Millisecond
 )
 
-var tcpEffort = effort{rounds: 51, budget: 40 * time.Second}
+var tcpEffort = effort{rounds: 151, budget: 60 * time.Second}
 
 // stream is one TCP connection, with a thread at either end that does nothing but write and read. The receiver lets the
 // kernel drop what came instead of copying it, so that the way across is what bounds the rate. The ends stay on two
