@@ -64,7 +64,7 @@ func Load(paths ...string) (*Config, error) {
 	var sources []source
 	for _, file := range files {
 		if filepath.Ext(file) == policyExt {
-			p, err := readPolicy(file, &l.problems)
+			p, err := newPolicyFile(file, &l.problems)
 			if err != nil {
 				return nil, fmt.Errorf("load configuration: %w", err)
 			}
@@ -181,6 +181,9 @@ func (l *loader) load(where string, sources []source) (*Config, error) {
 		policies: map[string]*policy{}, ways: l.check.ways(), rewriters: l.check.rewriters,
 	}}
 	for _, f := range l.check.files {
+		if f.err != nil {
+			return nil, fmt.Errorf("load configuration: %w", f.err)
+		}
 		if !f.used && !l.unknown {
 			l.problems = append(l.problems, Problem{File: f.file, Message: fmt.Sprintf(
 				"no tenant and no gateway is called %q; want a policy file named after one", f.name())})
