@@ -42,6 +42,7 @@ func (g gatewayDoc) declare(file *policyFile) provider {
 				routes.put(*c.ProviderRoute, line)
 			}
 		})
+		file.weigh(addresses.words, routes.words)
 	}
 	var p provider
 	var addressAt, routeAt []spot

@@ -14,6 +14,7 @@ type standing struct {
 	ways      *reach
 	rewriters map[netip.Addr]rewriter // by provider address
 	torn      []string
+	long      []*policyFile // those that are to be compacted
 }
 
 // Change changes the policy of the named tenant or gateway: all of it or nothing. Each change is held against what is

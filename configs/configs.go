@@ -192,6 +192,9 @@ func (l *loader) load(where string, sources []source) (*Config, error) {
 			c.standing.torn = append(c.standing.torn, fmt.Sprintf("%s: its last line has no end and is left out, as torn when it "+
 				"was written: %q", f.file, shorten(f.torn)))
 		}
+		if f.long {
+			c.standing.long = append(c.standing.long, f)
+		}
 	}
 	if len(l.problems) > 0 {
 		return nil, l.problems.ordered()

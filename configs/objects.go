@@ -91,6 +91,16 @@ func (o *objects[T, K]) line(at int) int {
 	return int(o.lines[at] &^ gone)
 }
 
+// words calls yield with the lines of the policy file that still say something: those that declare an item, and those
+// that take away one of the YAML's.
+func (o *objects[T, K]) words(yield func(line uint32)) {
+	for at, line := range o.lines {
+		if line&^gone != 0 && (line&gone == 0 || at < o.yaml) {
+			yield(line &^ gone)
+		}
+	}
+}
+
 // settle takes what is gone out of the list, after which the items have no lines any more. It tells whether any moved.
 func (o *objects[T, K]) settle() (moved bool) {
 	at := -1

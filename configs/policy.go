@@ -75,6 +75,7 @@ func newPolicy(t tenantDoc, file *policyFile) *policy {
 			p.routes.put(*c.CustomerRoute, line)
 		}
 	})
+	file.weigh(p.records.words, p.routes.words)
 	return p
 }
 

@@ -27,11 +27,14 @@ type policyFile struct {
 	problems *Problems
 	bads     int // how many of the problems are this file's
 	used     bool
-	// count is how many statements the file has; torn is what follows the last line's end: a statement that was being
-	// written when the machine failed. err is why the file could not be read to its end.
-	count int
-	torn  string
-	err   error
+	// lines and count are how many lines and statements the file has; torn is what follows the last line's end: a statement
+	// that was being written when the machine failed. err is why the file could not be read to its end.
+	lines, count int
+	torn         string
+	err          error
+	// long is set if the file is to be compacted; said holds the lines that still say something then.
+	long bool
+	said lineSet
 }
 
 // newPolicyFile makes sure that a file can be read, and to its end.
@@ -71,6 +74,7 @@ func (p *policyFile) bad(line int, subject, message string) {
 func (p *policyFile) statements(ofGateway bool, take func(c Change, line uint32)) {
 	p.used = true
 	p.torn, p.err = eachLine(p.file, func(text string, line int) error {
+		p.lines = line
 		c, err := parseStatement(text)
 		if err == nil && !c.empty() && c.ofGateway() != ofGateway {
 			err = c.misplaced()

@@ -66,6 +66,9 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 	for _, warning := range cfg.Warnings() {
 		log.Warn(warning)
 	}
+	if err := cfg.CompactPolicies(); err != nil {
+		log.Warn("policy files stay as long as they are", "error", err)
+	}
 
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
