@@ -10,9 +10,12 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"bulkhead/compartments"
+	"bulkhead/internal/netns"
+	"bulkhead/internal/testenv"
 )
 
 // router is a compartment that is the external router of two virtual subnets: it has the ".1" of each beside its own
@@ -47,6 +50,8 @@ func newRouter(t *testing.T) router {
 	for _, own := range []string{"fd00:254::2", "fd00:1::1", "fd00:2::1"} {
 		awaitLocal(t, g, ns, compartments.Packet{From: addr("fd00:1::10"), To: addr(own), Link: "IfCi1"})
 	}
+	awaitCarrier(t, g.def, "bhi6001")
+	awaitCarrier(t, ns, "IfCi1")
 	must(t, g.def.Do(func() error {
 		ifi, err := net.InterfaceByName("bhi6001")
 		if err != nil {
@@ -57,6 +62,20 @@ func newRouter(t *testing.T) router {
 	}))
 	t.Cleanup(func() { _ = r.door.Close() })
 	return r
+}
+
+// awaitCarrier waits until the kernel passes packets to a link that came up: it drops them for a moment.
+func awaitCarrier(t *testing.T, ns *netns.Namespace, link string) {
+	t.Helper()
+	h, err := ns.Netlink()
+	must(t, err)
+	defer h.Close()
+	testenv.Eventually(t, link+" has a carrier", func() bool {
+		l, err := h.LinkByName(link)
+		must(t, err)
+		// Asking for what is there takes the lock under which the kernel finishes bringing the link up.
+		return l.Attrs().OperState == netlink.OperUp && h.LinkSetUp(l) == nil
+	})
 }
 
 // send sends a packet from a VM into the compartment.
@@ -105,7 +124,9 @@ func (r router) answers(t *testing.T, from string) []string {
 	var got []string
 	for buffer := make([]byte, 1<<16); ; {
 		n, _, err := r.door.ReadFrom(buffer)
-		must(t, err)
+		if err != nil {
+			t.Fatalf("no answer to the last ping of %s by %s, only %v: %v", from, fence, got, err)
+		}
 		p := gopacket.NewPacket(buffer[:n], layers.LayerTypeEthernet, gopacket.Default)
 		var said string
 		if ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4); ok {
@@ -114,6 +135,9 @@ func (r router) answers(t *testing.T, from string) []string {
 		} else if ip, ok := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6); ok {
 			icmp := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6) //nolint:forcetypeassert // nothing else is sent
 			said = ip.SrcIP.String() + " to " + ip.DstIP.String() + " " + icmp.TypeCode.String()
+			if ip.DstIP.IsMulticast() {
+				continue // an MLD report, which a link sends when it likes
+			}
 		}
 		if addr := fence + " to "; len(said) > len(addr) && said[:len(addr)] == addr {
 			return got
