@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net/netip"
 )
 
@@ -16,6 +17,9 @@ func (c *checker) checkGateway(g gatewayDoc) {
 	g.checkNICs()
 	c.provider = g.declare(c.file(g.Name))
 	c.provider.check()
+	if err := g.Backend.checkMTU(); err != nil {
+		g.doc.bad(at("backend", "mtu"), "%v", err)
+	}
 	g.checkExternal(c.provider)
 	g.checkPool()
 	g.checkIKE()
@@ -89,6 +93,18 @@ func isEdge(a netip.Addr, subnet netip.Prefix) bool {
 		return false
 	}
 	return a == subnet.Masked().Addr() || a.Is4() && a == lastOf(subnet)
+}
+
+// checkMTU wants room for the smallest packet of IPv6 (RFC 8200, 5) inside of NVGRE over IPv6.
+func (b *Backend) checkMTU() error {
+	const least = 1280 + 62
+	for _, a := range b.ProviderAddresses {
+		if b.MTU != 0 && b.MTU < least && a.Address.Addr().Is6() {
+			return fmt.Errorf("%d bytes leave less than 1280 inside of NVGRE between IPv6 addresses such as %s; want at least %d",
+				b.MTU, a.Address.Addr(), least)
+		}
+	}
+	return nil
 }
 
 func (g gatewayDoc) checkExternal(p provider) {

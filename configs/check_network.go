@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -90,7 +91,21 @@ func (c *checker) checkInternalInterfaces(t tenantDoc) {
 			}
 		}
 	}
+	t.checkExternalRouter()
 	c.requireInternal(t)
+}
+
+// checkExternalRouter tells the default gateways' MAC address from the interfaces': door 1 goes by it.
+func (t tenantDoc) checkExternalRouter() {
+	if t.ExternalRouter == nil || t.ExternalRouter.MACAddress == nil {
+		return
+	}
+	for i, in := range t.InternalInterfaces {
+		if bytes.Equal(in.MACAddress, t.ExternalRouter.MACAddress) {
+			t.bad(at("externalRouter", "macAddress"), "%s is that of %s; want one of its own", in.MACAddress,
+				t.doc.place(at("internalInterfaces", i, "macAddress")))
+		}
+	}
 }
 
 // requireInternal holds everything that needs an address of the compartment in the virtual network to having one.

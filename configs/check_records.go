@@ -98,7 +98,10 @@ func (t *Tenant) checkCustomerRoute(r *CustomerRoute, say complaint) {
 	case !r.Prefix.IsValid() || !r.NextHop.IsValid():
 	case r.NextHop.Is4() != r.Prefix.Addr().Is4():
 		say("nextHop", "%s is not of the prefix's address family; want one that is", r.NextHop)
-	case r.OnLink() || !ok:
+	case !ok:
+	case r.OnLink() && r.Prefix.Addr().Is4() != s.Prefix.Addr().Is4():
+		say("prefix", "%s is not of the address family of VSID %d; want one that is", r.Prefix, s.VSID)
+	case r.OnLink():
 	default:
 		if err := checkMember(r.NextHop, s); err != nil {
 			say("nextHop", "%v; or 0.0.0.0 or :: where the prefix is on-link", err)
@@ -132,6 +135,12 @@ func (c *checker) checkLookupRecords(t tenantDoc) {
 					r.ProviderAddress, taken)
 			}
 			c.rewriters[r.ProviderAddress] = rewriter{t.Name, r.CustomerAddress}
+		}
+	}
+	if router := t.ExternalRouter; router != nil && len(router.MACAddress) == 6 {
+		if first, is := macs.find([6]byte(router.MACAddress)); is {
+			t.bad(at("externalRouter", "macAddress"), "%s is that of %s; want one of the gateway's own", router.MACAddress,
+				t.recordSpot(int(first)).key("macAddress").place())
 		}
 	}
 	for i, in := range t.InternalInterfaces {

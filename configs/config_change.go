@@ -114,6 +114,9 @@ func (c *Config) checkUnique(p *policy, r *LookupRecord, key recordKey) error {
 				return fmt.Errorf("MAC address %s is that of internal interface %s; want the VM's", r.MACAddress, in.Name)
 			}
 		}
+		if router := p.tenant.ExternalRouter; router != nil && slices.Equal(router.MACAddress, r.MACAddress) {
+			return fmt.Errorf("MAC address %s is that of the external router; want the VM's", r.MACAddress)
+		}
 	}
 	if r.Rule != RuleRewrite {
 		return nil
@@ -221,6 +224,9 @@ func (c *Config) checkProvider() error {
 	}
 	if len(b.ProviderAddresses) == 0 {
 		return errors.New("the gateway would have no provider address; want at least one")
+	}
+	if err := b.checkMTU(); err != nil {
+		return fmt.Errorf("backend.mtu: %w", err)
 	}
 	for _, a := range b.ProviderAddresses {
 		if slices.Contains(c.Gateway.OwnAddresses(), a.Address.Addr()) {

@@ -185,8 +185,11 @@ func (l *loader) load(where string, sources []source) (*Config, error) {
 			return nil, fmt.Errorf("load configuration: %w", f.err)
 		}
 		if !f.used && !l.unknown {
-			l.problems = append(l.problems, Problem{File: f.file, Message: fmt.Sprintf(
-				"no tenant and no gateway is called %q; want a policy file named after one", f.name())})
+			message := "no tenant and no gateway is called %q; want a policy file named after one"
+			if slices.ContainsFunc(l.check.files, func(o *policyFile) bool { return o.used && o.name() == f.name() }) {
+				message = "a second policy file of %q; want its statements in one"
+			}
+			l.problems = append(l.problems, Problem{File: f.file, Message: fmt.Sprintf(message, f.name())})
 		}
 		if f.torn != "" {
 			c.standing.torn = append(c.standing.torn, fmt.Sprintf("%s: its last line has no end and is left out, as torn when it "+

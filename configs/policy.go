@@ -49,12 +49,12 @@ type policy struct {
 func newPolicy(t tenantDoc, file *policyFile) *policy {
 	p := &policy{tenant: t.Tenant, file: file}
 	p.records = newObjects(t.LookupRecords, (*LookupRecord).key, func(first, at2 int) {
-		one, key := at("lookupRecords", first), "customerAddress"
+		one, key, what := at("lookupRecords", first), "customerAddress", "customer address once in a routing domain"
 		if t.LookupRecords[first].Type == RecordL2Only {
-			key = "macAddress"
+			key, what = "macAddress", "MAC address once in a VSID"
 		}
-		t.bad(at("lookupRecords", at2, key), "%s is taken by %s; want each customer address once in a routing domain",
-			t.LookupRecords[first].subject(), t.doc.place(one.key(key)))
+		t.bad(at("lookupRecords", at2, key), "%s is taken by %s; want each %s", t.LookupRecords[first].subject(),
+			t.doc.place(one.key(key)), what)
 	})
 	p.routes = newObjects(t.CustomerRoutes, (*CustomerRoute).key, func(first, at2 int) {
 		t.bad(at("customerRoutes", at2), "the same route as %s; keep one", t.doc.place(at("customerRoutes", first)))

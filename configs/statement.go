@@ -251,7 +251,7 @@ func (s *statement) record(subject string, remove bool) *LookupRecord {
 		r.Type = RecordType(i)
 		switch {
 		case text == "Dynamic":
-			s.fail("%s", dynamicIsLearned)
+			s.err = errors.New(dynamicIsLearned)
 		case r.Type == RecordL2Only && ok:
 			s.form = l2OnlyForm
 			s.fail("a record of type L2Only has no customer address")

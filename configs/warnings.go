@@ -8,14 +8,52 @@ import (
 // Warnings lists what is allowed and better avoided, object by object.
 func (c *Config) Warnings() []string {
 	out := slices.Clone(c.standing.torn)
+	out = append(out, c.unusedVSIDs()...)
 	for _, t := range c.Tenants {
-		out = append(out, t.warnings()...)
+		out = append(out, t.crowded()...)
+		out = append(out, t.unanswered()...)
 	}
 	return out
 }
 
-// warnings tells of VMs in the gateway's own virtual subnets, which the book forbids: a Windows host does not carry them.
-func (t *Tenant) warnings() (out []string) {
+// unusedVSIDs tells of provider addresses that are kept for virtual subnets which no tenant has.
+func (c *Config) unusedVSIDs() (out []string) {
+	declared := map[uint32]bool{}
+	for _, t := range c.Tenants {
+		for _, s := range t.VirtualSubnets {
+			declared[s.VSID] = true
+		}
+	}
+	for _, a := range c.Gateway.Backend.ProviderAddresses {
+		for _, v := range a.VSIDs {
+			if !declared[v] {
+				out = append(out, fmt.Sprintf("%s/%s: provider address %s is for VSID %d, which no tenant has", kindGateway,
+					c.Gateway.Name, a.Address.Addr(), v))
+			}
+		}
+	}
+	return out
+}
+
+// unanswered tells of a tenant whose hosts rewrite addresses while no interface of its compartment has one to be rewritten
+// to.
+func (t *Tenant) unanswered() []string {
+	for _, in := range t.InternalInterfaces {
+		if in.ProviderAddress.IsValid() {
+			return nil
+		}
+	}
+	for i := range t.LookupRecords {
+		if r := &t.LookupRecords[i]; r.Rule == RuleRewrite {
+			return []string{fmt.Sprintf("%s/%s: the lookup record for %s has the rule rewrite, and no internal interface has a "+
+				"providerAddress: nothing is sent to it", kindTenant, t.Name, r.subject())}
+		}
+	}
+	return nil
+}
+
+// crowded tells of VMs in the gateway's own virtual subnets, which the book forbids: a Windows host does not carry them.
+func (t *Tenant) crowded() (out []string) {
 	for _, in := range t.InternalInterfaces {
 		count, first := 0, ""
 		for i := range t.LookupRecords {
