@@ -39,6 +39,7 @@ func (p *TenantPlan) doors() dataplane.Tenant {
 	for i, r := range p.tenant.LookupRecords {
 		t.Records[i] = doorRecord(r)
 	}
+	t.Routes = slices.Clone(t.Routes)
 	for _, r := range p.tenant.CustomerRoutes {
 		t.Routes = append(t.Routes, doorRoute(r))
 	}

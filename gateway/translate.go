@@ -62,7 +62,7 @@ func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint3
 	}
 	plan.addUnreachable(t)
 	for _, r := range t.Routes {
-		plan.addRoute(compartments.Route{Prefix: r.Prefix, NextHop: r.NextHop, Link: r.Interface, Metric: r.Metric})
+		plan.addStatic(t, r)
 	}
 	if t.NAT != nil {
 		plan.addNAT(g, t)
@@ -72,6 +72,31 @@ func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint3
 
 func (p *TenantPlan) addRoute(r compartments.Route) {
 	p.Compartment.Routes = append(p.Compartment.Routes, r)
+}
+
+// doorHop is the next hop of routes to a door, nobody's address. The door goes by the destination, so that any would do;
+// without one the kernel would keep a neighbour for each destination, in a table that all compartments share.
+func doorHop(prefix netip.Prefix) netip.Addr {
+	if prefix.Addr().Is4() {
+		return netip.AddrFrom4([4]byte{169, 254, 0, 1})
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: 1})
+}
+
+// addStatic adds a declared static route. One by a VM is door 1's too, which would not know the destination otherwise.
+func (p *TenantPlan) addStatic(t *configs.Tenant, r configs.Route) {
+	s, inside := t.SubnetOf(r.NextHop)
+	if !inside || len(t.InternalInterfaces) == 0 {
+		p.addRoute(compartments.Route{Prefix: r.Prefix, NextHop: r.NextHop, Link: r.Interface, Metric: r.Metric})
+		return
+	}
+	p.addRoute(compartments.Route{
+		Prefix: r.Prefix, NextHop: doorHop(r.Prefix), Link: t.InternalInterfaces[0].Name, Metric: r.Metric,
+		Source: t.InternalAddress(r.Prefix.Addr()),
+	})
+	p.Doors.Routes = append(p.Doors.Routes, dataplane.CustomerRoute{
+		VSID: s.VSID, Prefix: r.Prefix, NextHop: r.NextHop, Metric: r.Metric,
+	})
 }
 
 // addSite adds a site-to-site interface with its routes, and its tunnel where that can be carried out.
@@ -138,7 +163,8 @@ func (p *TenantPlan) addNAT(g *configs.Gateway, t *configs.Tenant) {
 	}
 	for _, family := range families {
 		p.addRoute(compartments.Route{
-			Prefix: family, Link: externalLink, Metric: metricNAT, Source: t.InternalAddress(family.Addr()),
+			Prefix: family, NextHop: doorHop(family), Link: externalLink, Metric: metricNAT,
+			Source: t.InternalAddress(family.Addr()),
 		})
 	}
 	p.Doors.External = door

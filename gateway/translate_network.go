@@ -50,7 +50,9 @@ func (p *TenantPlan) addVirtualNetwork(g *configs.Gateway, t *configs.Tenant) {
 		}
 		// Any internal interface leads to all of the routing domain: door 1 finds the VSID by the record. The first
 		// takes it, so that the way is the same after every restart.
-		p.addRoute(compartments.Route{Prefix: s.Prefix, Link: t.InternalInterfaces[0].Name, Source: source})
+		p.addRoute(compartments.Route{
+			Prefix: s.Prefix, NextHop: doorHop(s.Prefix), Link: t.InternalInterfaces[0].Name, Source: source,
+		})
 	}
 }
 
@@ -113,7 +115,7 @@ func behindVMs(t *configs.Tenant) []compartments.Route {
 			i = len(routes)
 			places[r.Prefix] = i
 			routes = append(routes, compartments.Route{
-				Prefix: r.Prefix, Link: t.InternalInterfaces[0].Name, Source: source, Metric: r.Metric,
+				Prefix: r.Prefix, NextHop: doorHop(r.Prefix), Link: t.InternalInterfaces[0].Name, Source: source, Metric: r.Metric,
 			})
 		}
 		routes[i].Metric = min(routes[i].Metric, r.Metric)

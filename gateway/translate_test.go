@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"bulkhead/compartments"
 	"bulkhead/configs"
+	"bulkhead/dataplane"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -53,6 +55,37 @@ func golden(t *testing.T, got any) {
 	}
 	if diff := cmp.Diff(string(want), string(text)); diff != "" {
 		t.Errorf("%s differs (-want +got); run with -update if that is meant:\n%s", path, diff)
+	}
+}
+
+// A route straight onto a pair would keep a neighbour for each destination, in a table that all tenants share.
+func TestEveryRouteToADoorHasANextHop(t *testing.T) {
+	for _, folder := range []string{"../configs/fabrikam", "testdata/policy"} {
+		for _, tenant := range load(t, folder).Tenants {
+			pairs := map[string]bool{}
+			for _, l := range tenant.Compartment.Links {
+				pairs[l.Name] = l.Kind == compartments.Pair
+			}
+			for _, r := range tenant.Compartment.Routes {
+				if pairs[r.Link] && !r.NextHop.IsValid() {
+					t.Errorf("%s of %s: the route to %v has no next hop", tenant.Name, folder, r.Prefix)
+				}
+			}
+		}
+	}
+}
+
+func TestAStaticRouteByAVMIsTheDoorsToo(t *testing.T) {
+	plan := load(t, "testdata/policy").tenant("Contoso")
+	want := dataplane.CustomerRoute{VSID: 5001, Prefix: netip.MustParsePrefix("10.60.0.0/16"),
+		NextHop: netip.MustParseAddr("10.0.0.100"), Metric: 7}
+	if !slices.Contains(plan.Doors.Routes, want) {
+		t.Errorf("the doors have %v, want %v among them", plan.Doors.Routes, want)
+	}
+	if !slices.ContainsFunc(plan.Compartment.Routes, func(r compartments.Route) bool {
+		return r.Prefix == want.Prefix && r.Link == "IfCi1" && r.Metric == 7
+	}) {
+		t.Errorf("the compartment has no route to %v by IfCi1: %v", want.Prefix, plan.Compartment.Routes)
 	}
 }
 
