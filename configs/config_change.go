@@ -17,10 +17,11 @@ type standing struct {
 	long      []*policyFile // those that are to be compacted
 }
 
-// Change changes the policy of the named tenant or gateway: all of it or nothing. Each change is held against what is
-// declared and against the changes before it, as [Load] would. Then commit is called, to write them down; if it fails,
-// nothing is changed and the error is its own. The cost does not depend on how much is declared, but for the gateway's
-// own, against which every lookup record is held anew. Calls must not overlap with each other or with reading.
+// Change changes the policy of the named tenant or gateway: all of it or nothing. A tenant's changes are each held against
+// what is declared and against the changes before it, as [Load] would; the gateway's are when all have been made. Then
+// commit is called, to write them down; if it fails, nothing is changed and the error is its own. The cost does not depend
+// on how much is declared, but for the gateway's own, against which every lookup record is held anew. Calls must not
+// overlap with each other or with reading.
 func (c *Config) Change(name string, changes []Change, commit func() error) (err error) {
 	var undo []func()
 	defer func() {
@@ -37,6 +38,11 @@ func (c *Config) Change(name string, changes []Change, commit func() error) (err
 		}
 		undo = append(undo, u)
 	}
+	if name == c.Gateway.Name && len(changes) > 0 {
+		if err := c.checkProvider(); err != nil {
+			return err
+		}
+	}
 	return commit()
 }
 
@@ -50,7 +56,7 @@ func (c *Config) change(name string, change Change) (undo func(), err error) {
 	case change.ofGateway() != (p == nil):
 		return nil, change.misplaced()
 	case p == nil:
-		return c.changeProvider(change)
+		return c.changeProvider(change), nil
 	case change.Record != nil:
 		return c.changeRecord(p, change)
 	}
@@ -175,10 +181,9 @@ func (p *policy) changeRoute(change Change) (undo func(), err error) {
 	}, nil
 }
 
-// changeProvider changes the provider network, and holds everything that goes by it against what it will be.
-func (c *Config) changeProvider(change Change) (undo func(), err error) {
+// changeProvider changes the provider network.
+func (c *Config) changeProvider(change Change) (undo func()) {
 	before, ways := c.Gateway.Backend, c.standing.ways
-	undo = func() { c.Gateway.Backend, c.standing.ways = before, ways }
 	b := &c.Gateway.Backend
 	if a := change.ProviderAddress; a != nil {
 		b.ProviderAddresses = replaced(b.ProviderAddresses, *a, (*ProviderAddress).key, change.Remove)
@@ -186,11 +191,7 @@ func (c *Config) changeProvider(change Change) (undo func(), err error) {
 		b.ProviderRoutes = replaced(b.ProviderRoutes, *change.ProviderRoute, (*ProviderRoute).key, change.Remove)
 	}
 	c.standing.ways = newReach(b)
-	if err := c.checkProvider(); err != nil {
-		undo()
-		return nil, err
-	}
-	return undo, nil
+	return func() { c.Gateway.Backend, c.standing.ways = before, ways }
 }
 
 // replaced is the list with the item in the place of the one with its key, or without that one.

@@ -50,7 +50,7 @@ func (t *RecordType) decode(d *decoder, n *node, p *path) {
 }
 
 // dynamicIsLearned refuses the one type that New-NetVirtualizationLookupRecord has besides.
-const dynamicIsLearned = "Dynamic records are learned, not declared; want L2Only for what is to be learned, or Static"
+const dynamicIsLearned = "records of type Dynamic are learned, not declared; want L2Only for what is to be learned, or Static"
 
 // RecordRule is how packets for a lookup record's address travel (TranslationMethod of
 // New-NetVirtualizationLookupRecord).
