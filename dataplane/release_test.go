@@ -1,3 +1,7 @@
+//go:build !vm
+
+// Bookkeeping that no kernel does differently: not repeated in the VM.
+
 package dataplane
 
 import "testing"
