@@ -41,6 +41,8 @@ var (
 	gatewayCA, vmCA   = netip.MustParseAddr("10.255.0.2"), netip.MustParseAddr("10.0.0.10")
 	gatewayPA, hostPA = netip.MustParseAddr("192.168.0.11"), netip.MustParseAddr("192.168.0.22")
 
+	nextHop = netip.MustParseAddr("169.254.0.1") // of the compartment's and the VM's routes; nobody has it
+
 	clientNet, vmNet = netip.MustParsePrefix("10.2.0.0/16"), netip.MustParsePrefix("10.0.0.0/15")
 
 	// A link's two ends share one address where nothing resolves it: what is sent to a link without ARP goes to the
@@ -213,19 +215,19 @@ func (f *fabric) innerBy(t testing.TB, pair func(t testing.TB, a, b plug)) {
 	t.Helper()
 	pair(t, plug{f.gateway, "bhi0", insideMAC, innerMTU}, plug{f.compartment, "IfCi1", insideMAC, innerMTU})
 	cable(t, plug{f.host, "bhi0", vmMAC, innerMTU}, plug{f.vm, "eth0", vmMAC, innerMTU})
-	f.ends(t, netip.Addr{})
+	f.ends(t)
 	f.compartment.noARP(t, "IfCi1")
 	f.vm.noARP(t, "eth0")
 }
 
-// ends gives the compartment and the VM their addresses and routes: as the gateway's are, straight into the link, unless
-// there is a next hop.
-func (f *fabric) ends(t testing.TB, next netip.Addr) {
+// ends gives the compartment and the VM their addresses and routes: by a next hop, as the gateway's are, so that there is
+// one neighbour and not one for each customer address.
+func (f *fabric) ends(t testing.TB) {
 	t.Helper()
 	f.compartment.address(t, "IfCi1", gatewayCA.String()+"/32")
 	f.vm.address(t, "eth0", vmCA.String()+"/32")
-	f.compartment.route(t, vmNet, next, "IfCi1")
-	f.vm.route(t, clientNet, next, "eth0")
+	f.compartment.route(t, vmNet, nextHop, "IfCi1")
+	f.vm.route(t, clientNet, nextHop, "eth0")
 }
 
 func kernelRelease() string {

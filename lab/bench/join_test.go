@@ -128,10 +128,9 @@ func joinVXLANDirect(t testing.TB, f *fabric) {
 	t.Helper()
 	vxlanDevice(t, f.gateway, vmVSID, gatewayPA, hostPA, insideMAC, f.compartment, "IfCi1")
 	vxlanDevice(t, f.host, vmVSID, hostPA, gatewayPA, vmMAC, f.vm, "eth0")
-	next := netip.MustParseAddr("10.255.0.1")
-	f.ends(t, next)
-	f.compartment.neighbour(t, "IfCi1", next, vmMAC)
-	f.vm.neighbour(t, "eth0", next, insideMAC)
+	f.ends(t)
+	f.compartment.neighbour(t, "IfCi1", nextHop, vmMAC)
+	f.vm.neighbour(t, "eth0", nextHop, insideMAC)
 	f.vxlanFrames(insideMAC)
 }
 
