@@ -10,9 +10,12 @@ import (
 	"strings"
 )
 
-// AppendChanges adds changes to the policy file of a tenant or gateway in a folder: durably, and all of them or none. A
-// line that was torn when the machine failed goes first.
+// AppendChanges adds changes to the policy file of a tenant or gateway in a folder: durably, and all of them or none, unless
+// the machine fails meanwhile, which may leave the first of them. A line that was torn when it did goes first.
 func AppendChanges(dir, name string, changes []Change) error {
+	if err := checkName(name, 63); err != nil {
+		return fmt.Errorf("open a policy file: %w", err)
+	}
 	file := filepath.Join(dir, name+policyExt)
 	_, err := os.Stat(file)
 	isNew := errors.Is(err, os.ErrNotExist)
@@ -22,7 +25,9 @@ func AppendChanges(dir, name string, changes []Change) error {
 	}
 	err = appendTo(f, changes)
 	if isNew && err == nil {
-		err = syncFolder(dir)
+		if err = syncFolder(dir); err != nil {
+			err = errors.Join(err, os.Remove(file))
+		}
 	}
 	return errors.Join(err, f.Close())
 }
@@ -34,8 +39,14 @@ func appendTo(f *os.File, changes []Change) error {
 	}
 	var text strings.Builder
 	for _, c := range changes {
-		text.WriteString(c.String())
-		text.WriteByte('\n')
+		line := c.String() + "\n"
+		if len(line) > maxStatement {
+			return fmt.Errorf("%s: a statement of %d bytes; want at most %d", shorten(line), len(line), maxStatement)
+		}
+		text.WriteString(line)
+	}
+	if end+int64(text.Len()) > maxPolicyFile {
+		return fmt.Errorf("%s would grow beyond %d bytes; a restart of the daemon compacts it", f.Name(), maxPolicyFile)
 	}
 	_, err = f.WriteAt([]byte(text.String()), end)
 	if err == nil {
