@@ -140,6 +140,9 @@ func (a *agent) write(tenant uint32, r Record) error {
 	if !ok {
 		return fmt.Errorf("VSID %d is none of the tenant's", r.VSID)
 	}
+	if err := a.hosts.makeRoom(); err != nil {
+		return err
+	}
 	e, err := a.encode(r, v)
 	if err != nil {
 		return err
@@ -157,7 +160,7 @@ func (a *agent) erase(tenant uint32, ca netip.Addr) error {
 func (a *agent) move(tenant uint32, ca, pa netip.Addr) error {
 	k := doorsTenantAddress{Tenant: tenant, Ip: toAddress(ca)}
 	v, _, err := a.records.get(k)
-	if err != nil {
+	if err := errors.Join(err, a.hosts.makeRoom()); err != nil {
 		return err
 	}
 	host, err := a.hosts.intern(hostKey{pa: pa, bound: a.vsids.have[tenant][v.Vsid>>8].bound()})

@@ -66,10 +66,11 @@ type nics struct {
 	here, there hardware
 }
 
-// misdelivered answers a host that sent a frame for a machine that is not here: where it is, or that it is unknown.
+// misdelivered answers a host that sent a frame for a machine that is not here: where it is, or that it is unknown. An
+// address of the gateway's own is here, whatever MAC address the host still sends it to.
 func (l *learner) misdelivered(now time.Time, tenant, vsid uint32, p path, n nics, frame []byte) {
 	ca, ok := destinationOf(frame)
-	if !ok || !l.pupil(tenant).notices.AllowN(now, 1) {
+	if !ok || l.policy.isOwn(tenant, vsid, ca) || !l.pupil(tenant).notices.AllowN(now, 1) {
 		return
 	}
 	k, ok := l.policy.lookup(tenant, ca)

@@ -94,6 +94,16 @@ func TestUnreachableDeletesALearnedRecordAndAsksAnew(t *testing.T) {
 	}
 }
 
+func TestTheGatewayDoesNotDenyItsOwnAddress(t *testing.T) {
+	s := newSchool()
+	frame := ether(vmMAC, hostMAC, etherIPv4, ip4(vm2CA, addr("10.0.0.2"), 17, ports(1, 2)))
+	from := path{local: provider, pa: otherHost}
+	s.l.misdelivered(s.now, 1, 5001, from, nics{hardware(backendMAC), hardware(hostMAC)}, frame)
+	if len(s.sent) != 0 {
+		t.Errorf("a frame to its address and an old MAC address of its: sent %+v", s.sent)
+	}
+}
+
 func TestAMisdeliveredFrameIsAnsweredByWhereItsMachineIs(t *testing.T) {
 	from := path{local: provider, pa: otherHost}
 	for _, c := range []struct {

@@ -63,7 +63,7 @@ func readHosts(kernel, providers *ebpf.Map) (*hosts, error) {
 	return h, errors.Join(err, each(providers, func(k doorsTenantAddress, _ uint32) { h.listed[k] = true }))
 }
 
-// intern finds or makes the index of a host. A new one that nobody comes to use goes with the next sweep.
+// intern finds or makes the index of a host. One that nobody uses goes with the next sweep.
 func (h *hosts) intern(k hostKey) (uint32, error) {
 	if index, ok := h.byKey[k]; ok {
 		return index, nil
@@ -153,6 +153,14 @@ func (h *hosts) list(k doorsTenantAddress) error {
 	}
 	delete(h.listed, k)
 	return nil
+}
+
+// makeRoom sweeps where no place is left. Nothing may have been interned that is not in use yet.
+func (h *hosts) makeRoom() error {
+	if len(h.free) > 0 || uint32(len(h.entries)) < h.kernel.MaxEntries() {
+		return nil
+	}
+	return h.sweep()
 }
 
 // sweep forgets the hosts that nothing refers to any more.

@@ -104,6 +104,9 @@ func (d *Dataplane) setRecord(id uint32, r Record) error {
 	if !ok {
 		return fmt.Errorf("VSID %d is none of the tenant's", r.VSID)
 	}
+	if err := d.hosts.makeRoom(); err != nil {
+		return err
+	}
 	if r.Type == L2Only {
 		return d.setL2Only(id, r, v)
 	}

@@ -184,3 +184,42 @@ func TestADeclaredRecordKeepsWhatWasFoundOutAboutItUntilItsDeclarationChanges(t 
 		t.Errorf("remembered still: %v", left)
 	}
 }
+
+func TestADeclarationThatFollowsAMoveIsADeclarationOfItsOwn(t *testing.T) {
+	d := fabrikamDoors(t)
+	before := d.snapshot(t)
+	c := contoso()
+	id, _ := d.id(contosoID)
+	d.mu.Lock()
+	index, err := d.hosts.intern(hostKey{pa: farHost})
+	if err == nil {
+		err = d.records.move(doorsTenantAddress{Tenant: id, Ip: toAddress(vmCA)}, index)
+	}
+	d.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Policy says by now what the former host said before, and then that the machine is back.
+	for _, pa := range []netip.Addr{farHost, host} {
+		c.Records[0].PA = pa
+		d.set(t, c)
+		sameRecords(t, c.Records[:1], d.allRecords(t, contosoID)[:1])
+	}
+	same(t, before, d.snapshot(t))
+}
+
+func TestHostsThatNobodyNamesAnyMoreLeaveRoomForOthers(t *testing.T) {
+	d := fabrikamDoors(t)
+	g := fabrikam()
+	g.Providers[0].Address = netip.PrefixFrom(provider, 8)
+	d.do(t, func() error { return d.SetGateway(g) })
+	r := Record{CA: addr("10.0.0.77"), VSID: 5001, MAC: farMAC}
+	places := d.objects.Hosts.MaxEntries()
+	for i := range places + 10 {
+		r.PA = netip.AddrFrom4([4]byte{192, 1 + byte(i>>16), byte(i >> 8), byte(i)})
+		if err := d.SetRecord(contosoID, r); err != nil {
+			t.Fatalf("after %d hosts, of which one is in use at a time: %v", i, err)
+		}
+	}
+	sameRecords(t, []Record{contoso().Records[0], r}, d.allRecords(t, contosoID)[:2])
+}

@@ -205,10 +205,10 @@ func (t *recordTable) found(k doorsTenantAddress, want, have doorsRecord) doorsR
 		return want
 	}
 	if host, moved := t.declared.have[k.Tenant][k]; moved && host == want.Host {
-		want.Host = have.Host
-	}
-	if want.Host == have.Host {
-		want.Vsid = have.Vsid
+		want.Host, want.Vsid = have.Host, have.Vsid
+	} else if want.Host == have.Host {
+		// Declared where it had moved to: a declaration as any other, but what its host denied is denied still.
+		want.Vsid = have.Vsid &^ uint32(doorsRecordFlagsRECORD_MOVED)
 	}
 	return want
 }

@@ -98,7 +98,7 @@ func (d *Dataplane) SetTenant(t Tenant) error {
 		return fmt.Errorf("tenant %s: %w", t.Name, err)
 	}
 	id, err := d.identify(t)
-	if err != nil {
+	if err := errors.Join(err, d.hosts.makeRoom()); err != nil {
 		return err
 	}
 	want, err := d.resolve(id, t)
