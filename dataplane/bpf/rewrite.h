@@ -76,8 +76,9 @@ static __noinline bool readdress(struct __sk_buff *skb, bool ipv6, const struct 
 		if (bpf_skb_load_bytes(skb, ETHER + 8, old, sizeof(old)))
 			return false;
 		difference = bpf_csum_diff(old[0].w, sizeof(old), new[0].w, sizeof(new), 0);
+		// With no header checksum to make up for them, the addresses change the sum that a NIC took of the packet.
 		return difference >= 0 && mend_transport(skb, difference) &&
-		       !bpf_skb_store_bytes(skb, ETHER + 8, new, sizeof(new), 0);
+		       !bpf_skb_store_bytes(skb, ETHER + 8, new, sizeof(new), BPF_F_RECOMPUTE_CSUM);
 	}
 	if (bpf_skb_load_bytes(skb, ETHER + 12, old4, sizeof(old4)))
 		return false;
