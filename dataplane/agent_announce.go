@@ -57,14 +57,11 @@ func (a *agent) announce(now time.Time, tenant uint32, addresses map[doorsVsidAd
 	for k, mac := range addresses {
 		frame := announcement(mac, fromAddress(k.Ip))
 		bound := a.vsids.have[tenant][k.Vsid].bound()
-		for peer := range a.hosts.peers {
-			if peer.Tenant != tenant {
-				continue
-			}
+		for peer := range a.hosts.peers[tenant] {
 			// The host may be known by records of other virtual subnets only, which use another provider address.
-			h, err := a.hosts.network.path(hostKey{pa: fromAddress(peer.Ip), bound: bound})
+			h, err := a.hosts.network.path(hostKey{pa: fromAddress(peer), bound: bound})
 			if err == nil && h.Ifindex != 0 {
-				to := path{local: fromAddress(h.Local), pa: fromAddress(peer.Ip)}
+				to := path{local: fromAddress(h.Local), pa: fromAddress(peer)}
 				pupil.outbox = append(pupil.outbox, letter{path: to, vsid: k.Vsid, frame: frame})
 			}
 		}

@@ -25,8 +25,8 @@ type hosts struct {
 	entries []hostEntry // by index; the first is no host
 	free    []uint32    // indexes that were in use; the oldest is taken first, lest a packet under way meets another's
 
-	peers  map[doorsTenantAddress]uint32 // how many records of a tenant name a provider address
-	listed map[doorsTenantAddress]bool   // what the map of providers has
+	peers  map[uint32]map[doorsAddress]uint32 // by tenant: how many of its records name a provider address
+	listed map[doorsTenantAddress]bool        // what the map of providers has
 }
 
 type hostEntry struct {
@@ -39,7 +39,7 @@ func readHosts(kernel, providers *ebpf.Map) (*hosts, error) {
 	h := &hosts{
 		kernel: kernel, providers: providers, network: &underlay{},
 		byKey: make(map[hostKey]uint32), entries: make([]hostEntry, 1),
-		peers: make(map[doorsTenantAddress]uint32), listed: make(map[doorsTenantAddress]bool),
+		peers: make(map[uint32]map[doorsAddress]uint32), listed: make(map[doorsTenantAddress]bool),
 	}
 	found := make(map[uint32]doorsHost)
 	last := uint32(0)
@@ -102,17 +102,19 @@ func (h *hosts) pa(index uint32) netip.Addr {
 // use notes that a record of the tenant's refers to the host, whose frames the tenant then takes.
 func (h *hosts) use(tenant, index uint32) error {
 	h.entries[index].uses++
-	k := doorsTenantAddress{Tenant: tenant, Ip: toAddress(h.pa(index))}
-	h.peers[k]++
-	return h.list(k)
+	return h.list(h.meet(tenant, index))
 }
 
 // release undoes use.
 func (h *hosts) release(tenant, index uint32) error {
 	h.entries[index].uses--
 	k := doorsTenantAddress{Tenant: tenant, Ip: toAddress(h.pa(index))}
-	if h.peers[k]--; h.peers[k] == 0 {
-		delete(h.peers, k)
+	peers := h.peers[tenant]
+	if peers[k.Ip]--; peers[k.Ip] == 0 {
+		delete(peers, k.Ip)
+	}
+	if len(peers) == 0 {
+		delete(h.peers, tenant)
 	}
 	return h.list(k)
 }
@@ -131,13 +133,23 @@ func (h *hosts) letGo(index uint32) { h.entries[index].uses-- }
 func (h *hosts) count(tenant, index uint32) {
 	if index != 0 && index < uint32(len(h.entries)) {
 		h.entries[index].uses++
-		h.peers[doorsTenantAddress{Tenant: tenant, Ip: toAddress(h.pa(index))}]++
+		h.meet(tenant, index)
 	}
+}
+
+// meet counts one more record of a tenant that names the host's provider address.
+func (h *hosts) meet(tenant, index uint32) doorsTenantAddress {
+	k := doorsTenantAddress{Tenant: tenant, Ip: toAddress(h.pa(index))}
+	if h.peers[tenant] == nil {
+		h.peers[tenant] = make(map[doorsAddress]uint32)
+	}
+	h.peers[tenant][k.Ip]++
+	return k
 }
 
 // list makes the map of providers have the tenant's host, or not. No host may pass for the gateway itself.
 func (h *hosts) list(k doorsTenantAddress) error {
-	want := h.peers[k] > 0 && !h.network.own(fromAddress(k.Ip))
+	want := h.peers[k.Tenant][k.Ip] > 0 && !h.network.own(fromAddress(k.Ip))
 	if want == h.listed[k] {
 		return nil
 	}
@@ -201,8 +213,10 @@ func (h *hosts) setUnderlay(u *underlay) error {
 		}
 		e.value = value
 	}
-	for k := range h.peers {
-		errs = append(errs, h.list(k))
+	for tenant, peers := range h.peers {
+		for pa := range peers {
+			errs = append(errs, h.list(doorsTenantAddress{Tenant: tenant, Ip: pa}))
+		}
 	}
 	for k := range h.listed {
 		errs = append(errs, h.list(k))
