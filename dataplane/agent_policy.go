@@ -21,11 +21,17 @@ func decodeEvent(sample []byte) (e doorsEvent, ok bool) {
 	return e, binary.Read(bytes.NewReader(sample), binary.NativeEndian, &e) == nil
 }
 
-// take deals with an event of a tenant that is declared.
+// take deals with an event of a tenant that is declared. Only answers need the link's address, which the kernel is asked
+// for while others wait.
 func (a *agent) take(now time.Time, e doorsEvent) {
-	if _, ok := a.lessons.subnets[e.Tenant]; ok {
-		a.learner.take(now, e, a.nic(fromAddress(e.Local)))
+	if _, ok := a.lessons.subnets[e.Tenant]; !ok {
+		return
 	}
+	var nic hardware
+	if e.Kind == doorsEventKindEVENT_MISDELIVERED {
+		nic = a.nic(fromAddress(e.Local))
+	}
+	a.learner.take(now, e, nic)
 }
 
 // nic is the MAC address of the link that has one of the gateway's provider addresses.
