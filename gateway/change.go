@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -20,8 +19,8 @@ func (e *KeptError) Unwrap() error { return e.err }
 
 // Change changes the policy of the named tenant or gateway object by object: what the controller does when a machine
 // starts, moves or goes. Lookup records and customer routes are the tenant's, provider routes and addresses the gateway's.
-// All of the changes come in force or none: each is held against what is declared and to be added to the folder's policy
-// file before anything is written to the kernel. A record costs the same however many there are.
+// All of the changes come in force or none: each is held against what is declared, and a tenant's are added to the folder's
+// policy file before anything is written to the kernel. A record costs the same however many there are.
 //
 // An error means that nothing was changed, unless it is a [KeptError].
 func (g *Gateway) Change(ctx context.Context, name string, changes []configs.Change) error {
@@ -63,7 +62,7 @@ func (g *Gateway) names(name string) bool {
 func (g *Gateway) changeTenant(ctx context.Context, t *TenantPlan, changes []configs.Change) (done bool, err error) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	if err := t.policy.change(t.Name, changes); err != nil {
+	if err := t.policy.change(t.Name, changes, nil); err != nil {
 		return false, err
 	}
 	if !t.known {
@@ -112,18 +111,20 @@ func (g *Gateway) changeGateway(ctx context.Context, name string, changes []conf
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	before, plan, err := g.takeChanges(ctx, name, changes)
-	var kept *KeptError
-	if err != nil && !errors.As(err, &kept) || slices.Equal(before.Tenants, plan.Tenants) {
+	if err != nil || slices.Equal(before.Tenants, plan.Tenants) {
 		return err
 	}
-	if tenantsErr := g.applyPlan(ctx, before, plan); tenantsErr != nil {
-		return &KeptError{errors.Join(err, tenantsErr)}
+	if err := g.applyPlan(ctx, before, plan); err != nil {
+		return &KeptError{err}
 	}
-	return err
+	return nil
 }
 
 // takeChanges puts changes of the gateway in force as far as the Default compartment goes. It returns the plan that was in
 // force before and the one that is now. g.applying must be held.
+//
+// Other than a tenant's they are written down last: on what the machine cannot do, a VLAN of a kernel without them say, the
+// daemon could not start again.
 func (g *Gateway) takeChanges(ctx context.Context, name string, changes []configs.Change) (before, plan *Plan, err error) {
 	g.changing.Lock()
 	defer g.changing.Unlock()
@@ -136,20 +137,34 @@ func (g *Gateway) takeChanges(ctx context.Context, name string, changes []config
 	}
 	cfg := before.policy.config
 	mtu := internalMTU(cfg.Gateway)
-	if err := before.policy.change(name, changes); err != nil {
+	names, interfaces := siteInterfaces(cfg)
+	begun := false
+	err = before.policy.change(name, changes, func() error {
+		plan, begun = translate(before.policy, allocate(names, interfaces, ids)), true
+		if err := g.applyDefault(ctx, plan); err != nil {
+			return &DefaultError{err}
+		}
+		return nil
+	})
+	if err != nil {
+		if begun {
+			g.revertDefault(ctx, before)
+		}
 		return nil, nil, err
 	}
-	names, interfaces := siteInterfaces(cfg)
-	plan = translate(before.policy, allocate(names, interfaces, ids))
 	if internalMTU(cfg.Gateway) == mtu {
 		plan.Tenants = before.Tenants
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.plan = plan
-	g.mu.Unlock()
-	if err := g.applyDefault(ctx, plan); err != nil {
-		g.mendDefault()
-		return before, plan, &KeptError{&DefaultError{err}}
-	}
 	return before, plan, nil
+}
+
+// revertDefault brings the Default compartment back to the plan that stays in force, now or as soon as it can be.
+func (g *Gateway) revertDefault(ctx context.Context, plan *Plan) {
+	if err := g.applyDefault(ctx, plan); err != nil {
+		g.log.Warn("default compartment is not as it was before a change that is refused", "error", err)
+		g.mendDefault()
+	}
 }

@@ -276,6 +276,51 @@ func TestProviderNetworkChangesWhileTheGatewayRuns(t *testing.T) {
 	}
 }
 
+func TestProviderNetworkThatTheMachineCannotHaveIsRefused(t *testing.T) {
+	m := newMachine(t)
+	d := m.open(t)
+	dir := folder(t, contoso.yaml())
+	must(t, d.takeFolder(t.Context(), dir))
+	before := files(t, dir)
+	refused := func(statement, want string) {
+		t.Helper()
+		err := d.Change(t.Context(), "GW", parse(t, statement))
+		var kept *KeptError
+		if err == nil || errors.As(err, &kept) || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want a refusal that names %s", err, want)
+		}
+		if after := files(t, dir); after != before {
+			t.Errorf("the folder was\n%s\nand is\n%s", before, after)
+		}
+		rows, err := d.ProviderAddresses(t.Context())
+		must(t, err)
+		if len(rows) != 1 {
+			t.Errorf("provider addresses %+v", rows)
+		}
+	}
+	link, err := netlink.LinkByName("backend0")
+	must(t, err)
+	must(t, netlink.LinkSetName(link, "away0"))
+	refused("provider-address 2001:db8:f::11/64", "backend0")
+	must(t, netlink.LinkSetName(link, "backend0"))
+
+	away := dir + ".away"
+	must(t, os.Rename(dir, away))
+	must(t, os.WriteFile(dir, nil, 0o600))
+	err = d.Change(t.Context(), "GW", parse(t, "provider-address 192.168.7.11/24"))
+	if err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v, want one that names the folder", err)
+	}
+	must(t, os.Remove(dir))
+	must(t, os.Rename(away, dir))
+	addresses, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	must(t, err)
+	if len(addresses) != 1 || addresses[0].IP.String() != "192.168.0.11" {
+		t.Errorf("backend0 has %v", addresses)
+	}
+	d.change(t, "GW", "provider-address 2001:db8:f::11/64") // nothing of it is there
+}
+
 func TestChangesWhileDeclarationsAreAppliedAreAllInForceInTheEnd(t *testing.T) {
 	m := newMachine(t)
 	d := m.open(t)

@@ -18,11 +18,17 @@ type policy struct {
 	config *configs.Config // guarded by mu; but for what changes, it may be read without
 }
 
-// change holds changes against what is declared, writes them to the folder and puts them in force: all or none.
-func (p *policy) change(name string, changes []configs.Change) error {
+// change holds changes against what is declared, writes them to the folder and puts them in force: all or none. able, where
+// it is not nil, tells whether the machine can take what would be in force then, before it is written.
+func (p *policy) change(name string, changes []configs.Change, able func() error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.config.Change(name, changes, func() error {
+		if able != nil {
+			if err := able(); err != nil {
+				return err
+			}
+		}
 		if err := configs.AppendChanges(p.folder, name, changes); err != nil {
 			return fmt.Errorf("write the changes to %s: %w", p.folder, err)
 		}
