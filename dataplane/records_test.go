@@ -223,3 +223,26 @@ func TestHostsThatNobodyNamesAnyMoreLeaveRoomForOthers(t *testing.T) {
 	}
 	sameRecords(t, []Record{contoso().Records[0], r}, d.allRecords(t, contosoID)[:2])
 }
+
+func TestARecordThatMovedStaysMovedWhenItsSubnetGetsAnotherProviderAddress(t *testing.T) {
+	d := fabrikamDoors(t)
+	g := fabrikam()
+	g.Providers = append(g.Providers, on(addr("192.168.0.12"))...)
+	d.do(t, func() error { return d.SetGateway(g) })
+	id, _ := d.id(contosoID)
+	d.mu.Lock()
+	index, err := d.hosts.intern(hostKey{pa: farHost})
+	if err == nil {
+		err = d.records.move(doorsTenantAddress{Tenant: id, Ip: toAddress(vmCA)}, index)
+	}
+	d.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Providers[len(g.Providers)-1].VSIDs = []uint32{5001}
+	d.do(t, func() error { return d.SetGateway(g) })
+	d.set(t, contoso())
+	want := contoso().Records[0]
+	want.PA, want.Moved = farHost, true
+	sameRecords(t, []Record{want}, d.allRecords(t, contosoID)[:1])
+}

@@ -354,13 +354,31 @@ func (t *recordTable) rebind(changed map[uint32]doorsVsid) error {
 	})
 	errs := []error{err}
 	for k, v := range again {
-		host, err := t.hosts.intern(hostKey{pa: t.hosts.pa(v.Host), bound: changed[v.Vsid>>8].bound()})
+		bound := changed[v.Vsid>>8].bound()
+		host, err := t.hosts.intern(hostKey{pa: t.hosts.pa(v.Host), bound: bound})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("record for %v: %w", fromAddress(k.Ip), err))
 			continue
 		}
 		v.Host = host
 		errs = append(errs, t.put(k, v))
+		if declared, moved := t.declared.have[k.Tenant][k]; moved {
+			errs = append(errs, t.redeclare(k, hostKey{pa: t.hosts.pa(declared), bound: bound}, declared))
+		}
 	}
 	return few(errs)
+}
+
+// redeclare makes the host that policy names for a record that moved another entry of the same host.
+func (t *recordTable) redeclare(k doorsTenantAddress, key hostKey, old uint32) error {
+	host, err := t.hosts.intern(key)
+	if err == nil {
+		err = t.declared.put(k.Tenant, k, host)
+	}
+	if err != nil {
+		return fmt.Errorf("declared host of the record for %v: %w", fromAddress(k.Ip), err)
+	}
+	t.hosts.hold(host)
+	t.hosts.letGo(old)
+	return nil
 }
