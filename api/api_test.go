@@ -287,6 +287,8 @@ func TestPolicyIsChangedAsAWholeOrRefusedWithTheReason(t *testing.T) {
 			"Contoso", []string{"no lookup-record 10.0.254.10", strings.Replace(good, "6001", "6002", 1)}, []string{"6002"},
 		},
 		"no such tenant": {"Contos", []string{good}, []string{"Contos", "Contoso"}},
+		"no name":        {"", []string{good}, []string{`""`, "name"}},
+		"no path":        {"..", []string{good}, []string{`".."`, "name"}},
 	} {
 		_, err := c.ChangePolicy(t.Context(), test.to, test.statements)
 		if err == nil || !strings.Contains(err.Error(), "nothing was changed") {

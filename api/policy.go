@@ -36,6 +36,9 @@ const maxPolicy = 64 << 20
 // ChangePolicy makes the daemon change the policy of the named tenant or gateway. The error tells why it refused, or what it
 // could not carry out yet.
 func (c *Client) ChangePolicy(ctx context.Context, name string, statements []string) (*PolicyAnswer, error) {
+	if name == "" || name == "." || name == ".." { // which make no path
+		return nil, fmt.Errorf("%q is not the name of a tenant or gateway; nothing was changed", name)
+	}
 	body, err := json.Marshal(PolicyRequest{Statements: statements})
 	if err != nil {
 		return nil, err
