@@ -62,7 +62,7 @@ func (a *agent) announce(now time.Time, tenant uint32, addresses map[doorsVsidAd
 			h, err := a.hosts.network.path(hostKey{pa: fromAddress(peer), bound: bound})
 			if err == nil && h.Ifindex != 0 {
 				to := path{local: fromAddress(h.Local), pa: fromAddress(peer)}
-				pupil.outbox = append(pupil.outbox, letter{path: to, vsid: k.Vsid, frame: frame})
+				pupil.news = append(pupil.news, letter{path: to, vsid: k.Vsid, frame: frame})
 			}
 		}
 	}

@@ -228,12 +228,14 @@ func (l *learner) ask(now time.Time, tenant uint32, q letter) {
 
 // post sends what may be sent by now.
 func (l *learner) post(now time.Time, p *pupil) {
-	for len(p.outbox) > 0 && p.questions.AllowN(now, 1) {
-		q := p.outbox[0]
-		p.outbox = p.outbox[1:]
-		l.policy.send(q.path, q.vsid, q.frame)
+	for _, box := range []*[]letter{&p.outbox, &p.news} {
+		for len(*box) > 0 && p.questions.AllowN(now, 1) {
+			q := (*box)[0]
+			*box = (*box)[1:]
+			l.policy.send(q.path, q.vsid, q.frame)
+		}
 	}
-	if len(p.outbox) > 0 {
+	if p.posts() {
 		l.busy[p] = struct{}{}
 	} else {
 		delete(l.busy, p)

@@ -118,7 +118,7 @@ func (l *learner) tick(now time.Time) time.Time {
 	}
 	for p := range l.busy {
 		l.post(now, p)
-		if soon := now.Add(time.Second / questionRate); len(p.outbox) > 0 && (next.IsZero() || soon.Before(next)) {
+		if soon := now.Add(time.Second / questionRate); p.posts() && (next.IsZero() || soon.Before(next)) {
 			next = soon
 		}
 	}

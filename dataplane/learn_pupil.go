@@ -39,11 +39,15 @@ type wish struct {
 type pupil struct {
 	questions, notices, refusals *rate.Limiter
 
-	outbox   []letter
+	outbox   []letter // questions
+	news     []letter // announcements, of which there may be many and which can wait
 	wishes   map[netip.Addr]wish
 	aged     map[netip.Addr]*age
 	machines map[vsidMAC]map[*age]struct{} // aged, by machine
 }
+
+// posts tells whether something waits to be sent.
+func (p *pupil) posts() bool { return len(p.outbox)+len(p.news) > 0 }
 
 func (l *learner) pupil(tenant uint32) *pupil {
 	p := l.pupils[tenant]

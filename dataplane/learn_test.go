@@ -151,6 +151,22 @@ func TestAScanForUnknownAddressesCostsABoundedNumberOfQuestions(t *testing.T) {
 	}
 }
 
+func TestAnnouncementsLetQuestionsGoFirst(t *testing.T) {
+	s := newSchool()
+	p := s.l.pupil(1)
+	for range 10 * letters {
+		p.news = append(p.news, letter{path: path{pa: otherHost}, vsid: 5001})
+	}
+	s.l.post(s.now, p)
+	s.sent = nil
+	s.l.want(s.now, 1, vm2CA)
+	asked := len(p.outbox)
+	s.l.tick(s.now.Add(time.Second))
+	if asked == 0 || len(p.outbox) != 0 || len(p.news) == 0 {
+		t.Errorf("%d questions asked, %d still wait, before %d announcements", asked, len(p.outbox), len(p.news))
+	}
+}
+
 func TestATenantThatIsForgottenLeavesNothingToTheNextOfItsNumber(t *testing.T) {
 	s := newSchool()
 	for i := range 10 {
