@@ -75,6 +75,9 @@ func (r *reach) check(pa netip.Addr, vsid uint32) error {
 	for _, i := range usable {
 		own := r.own[i].Address
 		if own.Contains(pa) {
+			if isEdge(pa, own) {
+				return fmt.Errorf("%s is the network or broadcast address of %s; want a host's address", pa, own.Masked())
+			}
 			return nil
 		}
 		family = family || own.Addr().Is4() == pa.Is4()
