@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -34,12 +35,7 @@ func daemonCommand(runDir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := load(cmd.ErrOrStderr(), dir)
-			if err != nil {
-				return err
-			}
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			return runDaemon(cmd.Context(), log, cfg, dir, gateway.Options{RunDir: *runDir, CharonSocket: charon, Log: log})
+			return runDaemon(cmd.Context(), cmd.ErrOrStderr(), dir, *runDir, charon)
 		},
 	}
 	cmd.Flags().StringVar(&configDir, "config", "", "folder of the declarations (required)")
@@ -48,14 +44,23 @@ func daemonCommand(runDir *string) *cobra.Command {
 	return cmd
 }
 
-// runDaemon brings the declaration about, serves the control socket and keeps everything going until ctx ends.
-func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir string, o gateway.Options) (err error) {
-	g, err := gateway.Open(o)
+// runDaemon brings the declaration in dir about, serves the control socket and keeps everything going until ctx ends.
+func runDaemon(ctx context.Context, w io.Writer, dir, runDir, charon string) (err error) {
+	if _, err := load(w, dir); err != nil {
+		return err // and nothing is touched
+	}
+	log := slog.New(slog.NewTextHandler(w, nil))
+	g, err := gateway.Open(gateway.Options{RunDir: runDir, CharonSocket: charon, Log: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	listener, err := api.Listen(ctx, o.RunDir)
+	// Again, now that the lock is held: the daemon before may have written a change of policy meanwhile.
+	cfg, err := load(w, dir)
+	if err != nil {
+		return err
+	}
+	listener, err := api.Listen(ctx, runDir)
 	if err != nil {
 		return err
 	}
@@ -83,7 +88,7 @@ func runDaemon(ctx context.Context, log *slog.Logger, cfg *configs.Config, dir s
 		select {
 		case <-g.TunnelsReady():
 		case <-time.After(charonPatience):
-			log.Warn("charon does not answer; everything but the tunnels works, they follow once it does", "socket", o.CharonSocket)
+			log.Warn("charon does not answer; everything but the tunnels works, they follow once it does", "socket", charon)
 		case <-ctx.Done():
 			return nil
 		}
