@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -70,6 +71,25 @@ func Open(ns *netns.Namespace, o Options) (*Capture, error) {
 func (c *Capture) Close() error {
 	c.names.Close()
 	return c.socket.close()
+}
+
+// Missing says that the link to be recorded is not there yet, and which are; empty where there is nothing to say.
+func (c *Capture) Missing() string {
+	if c.options.Link == "" {
+		return ""
+	}
+	all, err := c.names.LinkList()
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, l := range all {
+		if l.Attrs().Name == c.options.Link {
+			return ""
+		}
+		names = append(names, l.Attrs().Name)
+	}
+	return fmt.Sprintf("there is no interface %s yet, only %s; waiting for it", c.options.Link, strings.Join(names, ", "))
 }
 
 // Record writes packets to w as pcapng until ctx ends, the count is reached or w fails. What was received before is

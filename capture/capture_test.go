@@ -336,3 +336,19 @@ func TestACaptureEndsWhenNobodyReadsItAnyMore(t *testing.T) {
 		t.Errorf("error %v, want a broken pipe", err)
 	}
 }
+
+func TestACaptureSaysThatItsLinkIsNotThereYet(t *testing.T) {
+	ns := testenv.Namespace(t)
+	for link, want := range map[string]string{
+		"":     "",
+		"lo":   "",
+		"nope": "there is no interface nope yet, only lo; waiting for it",
+	} {
+		c, err := capture.Open(ns, capture.Options{Link: link})
+		must(t, err)
+		if got := c.Missing(); got != want {
+			t.Errorf("link %q: %q, want %q", link, got, want)
+		}
+		must(t, c.Close())
+	}
+}

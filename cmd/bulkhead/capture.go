@@ -79,6 +79,9 @@ func (r captureRequest) run(ctx context.Context, runDir string, stdout, notes io
 		return err
 	}
 	defer func() { _ = c.Close() }()
+	if note := c.Missing(); note != "" {
+		fmt.Fprintf(notes, "tenant %s: %s\n", r.tenant, note)
+	}
 	out, err := openCapture(r.file, stdout)
 	if err != nil {
 		return err
