@@ -34,7 +34,7 @@ A statement is given as its words, or each of several in quotes; "-" reads them 
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "changed: %s, %d statements\n", args[0], answer.Changes)
+			fmt.Fprintf(cmd.OutOrStdout(), "changed: %s, statements: %d\n", args[0], answer.Changes)
 			return nil
 		},
 	}
