@@ -58,21 +58,16 @@ func peak() func() uint64 {
 	}
 }
 
-func TestMillionStatementsLoadInSecondsWithLittleMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads 80 MB")
-	}
+func TestAMillionStatementsTakeLittleMemory(t *testing.T) {
 	dir := millionFolder(t)
-	before, begin := memory(), time.Now()
+	before := memory()
 	c, err := configs.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(begin)
 	bytes := (memory() - before) / million
-	t.Logf("%d statements in %v, %d bytes each", million, took, bytes)
-	if len(c.Tenant("Contoso").LookupRecords) != million+2 || took > 10*time.Second || bytes > 150 {
-		t.Errorf("%d records in %v, %d bytes each", len(c.Tenant("Contoso").LookupRecords), took, bytes)
+	if n := len(c.Tenant("Contoso").LookupRecords); n != million+2 || bytes > 150 {
+		t.Errorf("%d records of %d bytes each", n, bytes)
 	}
 }
 
