@@ -54,7 +54,7 @@ type Router struct {
 // Interface is an internal interface of a compartment.
 type Interface struct {
 	VSID uint32
-	// Link is the name of its veth's end in the Default compartment. Both ends must have the same MTU, at most the
+	// Link is the name of its pair's end in the Default compartment. Both ends must have the same MTU, at most the
 	// provider network's less the outer headers: the kernel silently drops a packet that is larger than this end admits,
 	// unless it is a GSO packet, so that a smaller MTU stalls TCP only now and then.
 	Link string
@@ -69,7 +69,7 @@ type Interface struct {
 
 // External is a compartment's link to the Internet.
 type External struct {
-	// Link is the name of its veth's end in the Default compartment. Both ends must have the same MTU, at most the
+	// Link is the name of its pair's end in the Default compartment. Both ends must have the same MTU, at most the
 	// external link's.
 	Link string
 	// MAC is that of the compartment's end.
