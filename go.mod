@@ -26,6 +26,7 @@ require (
 )
 
 require (
+	github.com/florianl/go-nfqueue/v2 v2.0.2 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/mdlayher/socket v0.7.0 // indirect
 	github.com/pkg/errors v0.9.1 // indirect

@@ -121,7 +121,9 @@ func (p *TenantPlan) addSite(g *configs.Gateway, t *configs.Tenant, s configs.Si
 	p.VPN = append(p.VPN, vpn.Interface{
 		Name: s.Name, IfID: id, LocalAddress: s.SourceAddress, PeerAddress: s.Destination.Address,
 		RemoteID: s.Authentication.RemoteIdentity, PSK: s.Authentication.SharedSecret.Reveal(),
-		IKEProposals: s.IKE.Proposals, ESPProposals: s.IKE.ESPProposals, DPD: s.IKE.DeadPeerDetection,
+		Policy: vpn.Policy{
+			IKEProposals: s.IKE.Proposals, ESPProposals: s.IKE.ESPProposals, DPD: s.IKE.DeadPeerDetection,
+		},
 		Initiate: vpn.Initiate(s.Initiate),
 	})
 }

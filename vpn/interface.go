@@ -51,25 +51,76 @@ func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
 // MarshalText keeps the key out of JSON and YAML.
 func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
+// Method says how both ends of a tunnel prove who they are.
+type Method string
+
+// The methods of authentication.
+const (
+	// PSK is a pre-shared key at both ends.
+	PSK Method = "PSK"
+	// Certificate is an X.509 certificate at both ends.
+	Certificate Method = "Certificate"
+	// EAP is a user name for whoever dials, and a certificate for whoever is dialled.
+	EAP Method = "EAP"
+)
+
 // Interface is the desired state of one S2S interface's tunnel.
 type Interface struct {
 	// Name of the interface in the tenant's compartment. Two tenants may use the same.
 	Name string
 	// IfID is the if_id of the xfrm interface, not 0 and different for every interface of the gateway.
 	IfID uint32
-	// LocalAddress is the gateway's address that the tunnel uses, PeerAddress the site's.
-	LocalAddress, PeerAddress netip.Addr
+	// LocalAddress is the gateway's address that the tunnel uses.
+	LocalAddress netip.Addr
+	// PeerAddress is the site's, with a pre-shared key always. With the other methods it may be left out for a PeerHost,
+	// or for a site that only dials.
+	PeerAddress netip.Addr
+	// PeerHost is the site's name, which is resolved before each dial.
+	PeerHost string
+	// Method of authentication; PSK where empty.
+	Method Method
 	// LocalID and RemoteID are the IKE identities in charon's syntax; the addresses where empty. The peer must present
-	// exactly RemoteID, so that wildcards are refused, and no two interfaces of the gateway may have the same.
+	// exactly RemoteID, so that wildcards are refused, and no two interfaces of the gateway may have the same. With
+	// certificates RemoteID is the common name of the peer's subject; with EAP it is the gateway that the site has, where
+	// we dial it.
 	LocalID, RemoteID string
 	// PSK is the pre-shared key. A changed one counts from the next authentication on; a standing tunnel stays.
 	PSK Secret
-	// IKEProposals and ESPProposals are in charon's syntax. A changed list counts from the next negotiation on.
+	// PreviousPSK is a key that is good too, until the peer has the new one.
+	PreviousPSK Secret
+	// Authorities are the certificate authorities (DER) that may vouch for the peer, and no others.
+	Authorities [][]byte
+	// UserName is the EAP user name of the site when it dials; unique on the gateway, without regard to case.
+	UserName string
+	// DialUserName and DialPassword are what we say to a site that we dial with EAP.
+	DialUserName string
+	DialPassword Secret
+	// Policy is what is negotiated.
+	Policy
+	// Initiate says who dials; OnDemand where empty.
+	Initiate Initiate
+	// Idle is the time without packets after which the tunnel is taken down; never where 0.
+	Idle time.Duration
+	// Disabled takes the tunnel down and lets neither end dial.
+	Disabled bool
+}
+
+// Policy is what a tunnel's IKE_SA and CHILD_SAs are negotiated with. A change counts from the next negotiation on.
+type Policy struct {
+	// IKEProposals and ESPProposals are in charon's syntax.
 	IKEProposals, ESPProposals []string
 	// DPD is the time of silence before the peer is probed; DefaultDPD where 0.
 	DPD time.Duration
-	// Initiate says who dials; OnDemand where empty.
-	Initiate Initiate
+	// IKELifetime and ESPLifetime are the times after which the SAs are replaced; charon's where 0.
+	IKELifetime, ESPLifetime time.Duration
+	// ESPLifetimeBytes is the number of bytes after which a CHILD_SA is replaced; no limit where 0.
+	ESPLifetimeBytes uint64
+	// NoMOBIKE lets neither end change its address (RFC 4555). NoFragmentation sends no IKE fragments (RFC 7383).
+	NoMOBIKE, NoFragmentation bool
+	// ForceEncapsulation puts ESP into UDP though there is no NAT (RFC 3948).
+	ForceEncapsulation bool
+	// HardwareOffload has the NIC do ESP where it can.
+	HardwareOffload bool
 }
 
 // withDefaults fills in what was left out, so that what is compared, loaded and shown is the same.

@@ -106,7 +106,7 @@ func wanted(tenant string, change ...func(*vpn.Interface)) []vpn.Interface {
 	i := vpn.Interface{
 		Name: "IfCe1", IfID: 101, LocalAddress: netip.MustParseAddr(gatewayAddress),
 		PeerAddress: netip.MustParseAddr(siteAddress[tenant]), PSK: vpn.Secret("key of " + tenant),
-		DPD: 2 * time.Second, Initiate: vpn.Never,
+		Policy: vpn.Policy{DPD: 2 * time.Second}, Initiate: vpn.Never,
 	}
 	if tenant == "Woodgrove" {
 		i.IfID = 102
