@@ -11,6 +11,19 @@ import (
 	"bulkhead/internal/nft"
 )
 
+// Prepare does what Set does before any link comes up: settings, the source filter and the links themselves. What is to
+// stand on a link before its first packet, such as a rate limit, goes between the two.
+func (m *Manager) Prepare(ctx context.Context, ns *netns.Namespace, want Config) error {
+	h, err := ns.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	s := setting{ctx: ctx, m: m, ns: ns, h: h}
+	s.prepare(want)
+	return errors.Join(s.errs...)
+}
+
 // Set brings a compartment to the declared state, writing only what differs. Settings and the source filter come before
 // the links, links come up last, and what is no longer declared goes after what is new stands. It carries on past items
 // that fail and returns their errors joined; each names its link or route, the caller adds the compartment.
@@ -21,12 +34,9 @@ func (m *Manager) Set(ctx context.Context, ns *netns.Namespace, want Config) err
 	}
 	defer h.Close()
 	s := setting{ctx: ctx, m: m, ns: ns, h: h}
-	s.try(setSysctls(ns, compartmentSysctls()))
-	if _, err := nft.Apply(ns, sourceFilter(want)); err != nil {
-		// Without its filter no link may come up (law 4). Links that are up keep the filter that stood.
-		return errors.Join(append(s.errs, err)...)
+	if !s.prepare(want) {
+		return errors.Join(s.errs...)
 	}
-	s.links(want.Links)
 	s.addresses(want.Links)
 	s.up(want.Links)
 	stale := s.routes(want.Routes)
@@ -34,6 +44,30 @@ func (m *Manager) Set(ctx context.Context, ns *netns.Namespace, want Config) err
 	s.removeAddresses(want.Links)
 	s.try(m.removeUndeclared(ctx, h, want.Links))
 	return errors.Join(s.errs...)
+}
+
+// SetRoutes brings the compartment's routes alone to the declared state, as Set does.
+func (m *Manager) SetRoutes(ctx context.Context, ns *netns.Namespace, routes []Route) error {
+	h, err := ns.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	s := setting{ctx: ctx, m: m, ns: ns, h: h}
+	s.removeRoutes(s.routes(routes))
+	return errors.Join(s.errs...)
+}
+
+// prepare tells whether links may come up: without its filter none may (law 4). Links that are up keep the filter that
+// stood.
+func (s *setting) prepare(want Config) bool {
+	s.try(setSysctls(s.ns, compartmentSysctls()))
+	if _, err := nft.Apply(s.ns, sourceFilter(want)); err != nil {
+		s.try(err)
+		return false
+	}
+	s.links(want.Links)
+	return true
 }
 
 // setting is one run of Set: what it works with, and the errors so far.
