@@ -5,7 +5,7 @@ package drops
 type Drop struct {
 	// Tenant is the tenant whose packets they were; empty where none could be told, as with an unknown VSID.
 	Tenant string `json:"tenant,omitempty"`
-	// Where is the place that dropped: door1, door2, compartment, nat, ipsec.
+	// Where is the place that dropped: door1, door2, compartment, filter, nat, ipsec.
 	Where string `json:"where"`
 	// Reason is a stable kebab-case word, listed in docs/drops.md.
 	Reason string `json:"reason"`

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
@@ -17,8 +16,6 @@ import (
 const (
 	// fingerprintChain is a chain without a hook: no packet meets it, and its one rule carries the fingerprint.
 	fingerprintChain = "fingerprint"
-	// elementsPerMessage keeps a message with elements below the 64 KiB that a netlink attribute can hold.
-	elementsPerMessage = 500
 	// socketBuffer holds a transaction of some ten thousand messages on its way in, and their acknowledgements back.
 	socketBuffer = 8 << 20
 )
@@ -105,7 +102,7 @@ func closeConn(conn *nftables.Conn, err *error) {
 type state struct {
 	fingerprint string
 	chains      []*nftables.Chain
-	sets        []*nftables.Set
+	sets        []standingSet
 	counters    map[string]Counter
 }
 
@@ -137,8 +134,8 @@ func read(conn *nftables.Conn, name string) (state, error) {
 			s.chains = append(s.chains, c)
 		}
 	}
-	if s.sets, err = conn.GetSets(table); err != nil {
-		return s, fmt.Errorf("nftables table %s: list sets: %w", name, err)
+	if s.sets, err = readSets(conn, table); err != nil {
+		return s, err
 	}
 	if s.counters, err = readCounters(conn, table); err != nil {
 		return s, err
@@ -177,93 +174,6 @@ func readCounters(conn *nftables.Conn, table *nftables.Table) (map[string]Counte
 		}
 	}
 	return counters, nil
-}
-
-// replace queues what turns s into want. Base chains that stay as they are keep their hooks, so that translation never
-// pauses; rules and sets are made anew, which nobody sees before the commit.
-func (s state) replace(conn *nftables.Conn, want Table, sum string) error {
-	table := conn.AddTable(&nftables.Table{Name: want.Name, Family: nftables.TableFamilyINet})
-	conn.FlushTable(table)
-	for _, set := range s.sets {
-		conn.DelSet(set)
-	}
-	for _, c := range s.chains {
-		if !slices.ContainsFunc(want.Chains, func(w Chain) bool { return w.is(c) }) && c.Name != fingerprintChain {
-			conn.DelChain(&nftables.Chain{Table: table, Name: c.Name})
-		}
-	}
-	for name := range s.counters {
-		if !slices.Contains(want.Counters, name) {
-			conn.DeleteObject(&nftables.NamedObj{Table: table, Name: name, Type: nftables.ObjTypeCounter})
-		}
-	}
-	for _, name := range want.Counters {
-		conn.AddObj(&nftables.NamedObj{Table: table, Name: name, Type: nftables.ObjTypeCounter, Obj: &expr.Counter{}})
-	}
-	for i, set := range want.Sets {
-		if err := addSet(conn, table, set, setID(i)); err != nil {
-			return fmt.Errorf("set %s: %w", set.Name, err)
-		}
-	}
-	for _, chain := range want.Chains {
-		if err := addChain(conn, table, want, chain); err != nil {
-			return err
-		}
-	}
-	mark := conn.AddChain(&nftables.Chain{Table: table, Name: fingerprintChain})
-	conn.AddRule(&nftables.Rule{
-		Table: table, Chain: mark, Exprs: Return(),
-		UserData: userdata.AppendString(nil, userdata.TypeComment, sum),
-	})
-	return nil
-}
-
-// is tells whether a standing chain can stay: the kernel changes neither type nor hook nor priority of a chain.
-func (c Chain) is(have *nftables.Chain) bool {
-	if c.Name != have.Name || (c.Hook == nil) != (have.Hooknum == nil) {
-		return false
-	}
-	return c.Hook == nil || (c.Type == have.Type && *c.Hook == *have.Hooknum && c.Priority == *have.Priority)
-}
-
-// setID is the number of a set within its transaction. The library would take it from a counter that all of its users
-// share without a lock.
-func setID(index int) uint32 { return uint32(index) + 1 }
-
-func addSet(conn *nftables.Conn, table *nftables.Table, s Set, id uint32) error {
-	set := &nftables.Set{
-		Table: table, ID: id, Name: s.Name, KeyType: s.Key, DataType: s.Data,
-		IsMap: s.Data.Bytes > 0, Interval: s.Interval,
-	}
-	if s.Key.Name == nftables.TypeIFName.Name {
-		set.KeyByteOrder = binaryutil.NativeEndian // without it nft(8) cannot print the names
-	}
-	if err := conn.AddSet(set, nil); err != nil {
-		return err
-	}
-	for chunk := range slices.Chunk(s.Elements, elementsPerMessage) {
-		if err := conn.SetAddElements(set, chunk); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func addChain(conn *nftables.Conn, table *nftables.Table, want Table, chain Chain) error {
-	c := &nftables.Chain{Table: table, Name: chain.Name}
-	if chain.Hook != nil {
-		accept := nftables.ChainPolicyAccept
-		c.Type, c.Hooknum, c.Priority, c.Policy = chain.Type, chain.Hook, &chain.Priority, &accept
-	}
-	conn.AddChain(c)
-	for i, rule := range chain.Rules {
-		exprs, err := want.resolve(rule)
-		if err != nil {
-			return fmt.Errorf("chain %s, rule %d: %w", chain.Name, i+1, err)
-		}
-		conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs})
-	}
-	return nil
 }
 
 // resolve returns the rule with each lookup bound to its set by number, without which the kernel would not find a set

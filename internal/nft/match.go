@@ -59,6 +59,19 @@ func FromAny(set string) []expr.Any {
 	}
 }
 
+// FromVerdict goes where a map of [Chains] sends what arrived on the packet's link; it goes on where the map has none.
+func FromVerdict(chains string) []expr.Any { return verdictOf(expr.MetaKeyIIFNAME, chains) }
+
+// ToVerdict goes where a map of [Chains] sends what leaves by the packet's link; it goes on where the map has none.
+func ToVerdict(chains string) []expr.Any { return verdictOf(expr.MetaKeyOIFNAME, chains) }
+
+func verdictOf(key expr.MetaKey, chains string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: reg1},
+		&expr.Lookup{SourceRegister: reg1, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: chains},
+	}
+}
+
 func linkName(key expr.MetaKey, op expr.CmpOp, link string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: reg1},
@@ -117,6 +130,14 @@ func ProtocolIn(set string) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
 		&expr.Lookup{SourceRegister: reg1, SetName: set},
+	}
+}
+
+// Protocol matches packets of a transport protocol.
+func Protocol(number byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: []byte{number}},
 	}
 }
 

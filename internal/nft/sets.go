@@ -1,10 +1,12 @@
 package nft
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 // Names makes a set of link names.
@@ -14,6 +16,17 @@ func Names(name string, links []string) Set {
 	s := Set{Name: name, Key: nftables.TypeIFName}
 	for _, l := range slices.Compact(links) {
 		s.Elements = append(s.Elements, nftables.SetElement{Key: interfaceName(l)})
+	}
+	return s
+}
+
+// Chains makes a map from link names to the chains that their packets go to, for [FromVerdict] and [ToVerdict].
+func Chains(name string, byLink map[string]string) Set {
+	s := Set{Name: name, Key: nftables.TypeIFName, Data: nftables.TypeVerdict}
+	for _, l := range slices.Sorted(maps.Keys(byLink)) {
+		s.Elements = append(s.Elements, nftables.SetElement{
+			Key: interfaceName(l), VerdictData: &expr.Verdict{Kind: expr.VerdictGoto, Chain: byLink[l]},
+		})
 	}
 	return s
 }

@@ -18,7 +18,7 @@ type Table struct {
 	Counters []string
 	// Sets are the sets and maps that its rules look up, each under a name of its own.
 	Sets []Set
-	// Chains in the order in which they are made; a chain stands after those that it jumps to.
+	// Chains in the order in which they are made.
 	Chains []Chain
 }
 
@@ -45,7 +45,7 @@ type Set struct {
 	Name string
 	// Key is the type of the keys; concatenated types are padded to four octets each.
 	Key nftables.SetDatatype
-	// Data is the type of the values of a map.
+	// Data is the type of the values of a map; TypeVerdict where the values are verdicts.
 	Data nftables.SetDatatype
 	// Interval tells that the elements are ranges: a start, and an end one past the last.
 	Interval bool
