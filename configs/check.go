@@ -80,6 +80,14 @@ func (c *checker) run() {
 		c.checkTenant(*t)
 		t.policy.settle()
 	}
+	for _, g := range c.gateways {
+		g.IKE.settle()
+	}
+	for _, t := range c.tenants {
+		for i := range t.SiteToSite {
+			t.SiteToSite[i].IKE.settle()
+		}
+	}
 	c.allocateNAT()
 }
 

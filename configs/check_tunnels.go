@@ -84,7 +84,6 @@ func (c *checker) checkAuthentication(t tenantDoc, s SiteToSite, p *path) {
 		}
 	case AuthEAP:
 		t.refuse(a, "sharedSecret", "is of method PSK only; leave it out")
-		t.refuse(a, "remoteIdentity", "is of methods PSK and Certificate only; leave it out or use userName")
 		c.checkCredentials(t, a, "certificate")
 		where := identityPath(t, s.Authentication, p)
 		if name := s.Authentication.UserName; name != "" {

@@ -51,6 +51,9 @@ func (d *decoder) value(n *node, p *path, v reflect.Value, r rules) {
 		d.list(n, p, v, r)
 	case reflect.String:
 		d.text(n, p, v)
+	case reflect.Bool:
+		value, _ := d.boolean(n, p)
+		v.SetBool(value)
 	case reflect.Int, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		d.integer(n, p, v, r)
 	default:
@@ -191,6 +194,14 @@ func (d *decoder) integer(n *node, p *path, v reflect.Value, r rules) {
 	} else {
 		v.SetUint(uint64(i))
 	}
+}
+
+func (d *decoder) boolean(n *node, p *path) (value, ok bool) {
+	if n.kind != boolNode || n.text != "true" && n.text != "false" {
+		d.doc.bad(p, "is %s, want true or false", describe(n))
+		return false, false
+	}
+	return n.text == "true", true
 }
 
 func (d *decoder) scalar(n *node, p *path, v reflect.Value, r rules, s scalar) {

@@ -1,29 +1,21 @@
 package configs
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"net"
-	"time"
 
 	"github.com/google/uuid"
 )
 
-// What a gateway offers where its file does not say.
-const defaultDPD = 10 * time.Second
-
-var (
-	defaultIKEProposals = []string{"aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048"}
-	defaultESPProposals = []string{"aes256gcm16", "aes128gcm16", "aes256-sha256"}
-)
-
 func (g *Gateway) setDefaults() {
-	g.IKE.inherit(IKEPolicy{
-		Proposals: defaultIKEProposals, ESPProposals: defaultESPProposals, DeadPeerDetection: defaultDPD,
-	})
+	g.IKE.inherit(profiles[g.IKE.Profile])
+	g.IKE.inherit(profiles[ProfileDefault])
 }
 
-// inherit takes from another policy what this one leaves out.
+// inherit takes from another policy what this one leaves out, but for the profile's name and the word that weak algorithms are
+// meant, which are of the keys beside them.
 func (p *IKEPolicy) inherit(from IKEPolicy) {
 	if len(p.Proposals) == 0 {
 		p.Proposals = from.Proposals
@@ -31,9 +23,32 @@ func (p *IKEPolicy) inherit(from IKEPolicy) {
 	if len(p.ESPProposals) == 0 {
 		p.ESPProposals = from.ESPProposals
 	}
-	if p.DeadPeerDetection == 0 {
-		p.DeadPeerDetection = from.DeadPeerDetection
+	p.PerfectForwardSecrecy = cmp.Or(p.PerfectForwardSecrecy, from.PerfectForwardSecrecy)
+	p.DeadPeerDetection = cmp.Or(p.DeadPeerDetection, from.DeadPeerDetection)
+	p.IKELifetime = cmp.Or(p.IKELifetime, from.IKELifetime)
+	p.ESPLifetime = cmp.Or(p.ESPLifetime, from.ESPLifetime)
+	p.ESPLifetimeBytes = cmp.Or(p.ESPLifetimeBytes, from.ESPLifetimeBytes)
+	p.MOBIKE = cmp.Or(p.MOBIKE, from.MOBIKE)
+	p.Fragmentation = cmp.Or(p.Fragmentation, from.Fragmentation)
+	p.ForceEncapsulation = cmp.Or(p.ForceEncapsulation, from.ForceEncapsulation)
+	p.HardwareOffload = cmp.Or(p.HardwareOffload, from.HardwareOffload)
+}
+
+// settle adds the key exchange of perfect forward secrecy to the proposals for ESP that name none. It comes last: those who
+// inherit the proposals may have another.
+func (p *IKEPolicy) settle() {
+	group := string(p.PerfectForwardSecrecy)
+	if group == "" || p.PerfectForwardSecrecy == NoKeyExchange {
+		return
 	}
+	proposals := make([]string, len(p.ESPProposals))
+	for i, s := range p.ESPProposals {
+		if words, err := proposalWords(s); err == nil && len(words[keyExchange]) == 0 {
+			s += "-" + group
+		}
+		proposals[i] = s
+	}
+	p.ESPProposals = proposals
 }
 
 // setDefaults fills in what other keys of the tenant and of its gateway give. The gateway may be nil.
@@ -65,6 +80,8 @@ func (s *SiteToSite) setDefaults(g *Gateway) {
 			a.RemoteIdentity = s.Destination.String()
 		case AuthCertificate:
 			a.RemoteIdentity = s.Name
+		case AuthEAP:
+			a.RemoteIdentity = s.Destination.String()
 		}
 	}
 	if a.UserName == "" && a.Method == AuthEAP {
@@ -73,6 +90,7 @@ func (s *SiteToSite) setDefaults(g *Gateway) {
 	if g == nil {
 		return
 	}
+	s.IKE.inherit(profiles[s.IKE.Profile])
 	s.IKE.inherit(g.IKE.IKEPolicy)
 	for _, own := range g.OwnAddresses() {
 		fits := own.IsValid() && (!s.Destination.Address.IsValid() || s.Destination.Address.Is4() == own.Is4())

@@ -28,36 +28,60 @@ func everything(t *testing.T) *configs.Config {
 
 func setCredentials(t *testing.T) {
 	t.Helper()
-	ca, _ := certificate(t, true)
+	ca, crl := authority(t)
 	cert, key := certificate(t, false)
 	t.Setenv("BULKHEAD_TEST_CA", ca)
 	t.Setenv("BULKHEAD_TEST_CERTIFICATE", cert)
 	t.Setenv("BULKHEAD_TEST_KEY", key)
+	t.Setenv("BULKHEAD_TEST_CRL", crl)
 	t.Setenv("BULKHEAD_TEST_PSK", "from the environment")
 }
 
 // certificate makes a self-signed certificate and its key in PEM.
 func certificate(t *testing.T, ca bool) (cert, key string) {
 	t.Helper()
+	parsed, k := selfSigned(t, ca)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inPEM("CERTIFICATE", parsed.Raw), inPEM("PRIVATE KEY", pkcs8)
+}
+
+// authority makes an authority's certificate and a revocation list of its own in PEM.
+func authority(t *testing.T) (ca, crl string) {
+	t.Helper()
+	cert, k := selfSigned(t, true)
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1)}, cert, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inPEM("CERTIFICATE", cert.Raw), inPEM("X509 CRL", der)
+}
+
+func selfSigned(t *testing.T, ca bool) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gw.example"}, IsCA: ca, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gw.example"}, DNSNames: []string{"gw.example"},
+		IsCA: ca, BasicConstraintsValid: true, SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(k)
+	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		t.Fatal(err)
 	}
-	encode := func(kind string, der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	return encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)
+	return cert, k
+}
+
+func inPEM(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
 func TestCertificatesAreCheckedAgainstTheirUse(t *testing.T) {

@@ -1,9 +1,6 @@
 package configs
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // Gateway is the machine itself: its NICs, its addresses, and what holds for all tenants.
 type Gateway struct {
@@ -75,27 +72,6 @@ type ExternalAddress struct {
 type Management struct {
 	// Linux name of the NIC. Any two of backend, external and management may be one.
 	Interface string `yaml:"interface" rule:"required"`
-}
-
-// IKEPolicy is what IKEv2 offers and accepts.
-type IKEPolicy struct {
-	// Proposals for IKE in strongSwan's words, best first, such as aes256gcm16-prfsha384-ecp384.
-	Proposals []string `yaml:"proposals"`
-	// Proposals for ESP in strongSwan's words, best first, such as aes256gcm16.
-	ESPProposals []string `yaml:"espProposals"`
-	// Silence after which the peer is asked for a sign of life.
-	DeadPeerDetection time.Duration `yaml:"deadPeerDetection" rule:"min=1,max=3600"`
-}
-
-// GatewayIKE is the gateway's IKE policy and its credentials.
-type GatewayIKE struct {
-	IKEPolicy `yaml:",inline"`
-	// Authorities whose certificates sites and people may show.
-	CertificateAuthorities []Certificate `yaml:"certificateAuthorities"`
-	// The gateway's own certificate, with intermediate ones behind it.
-	Certificate Certificate `yaml:"certificate"`
-	// The key of the gateway's certificate, in PEM.
-	PrivateKey Secret `yaml:"privateKey"`
 }
 
 // RADIUS is the authentication of people and EAP sites.

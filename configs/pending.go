@@ -31,10 +31,6 @@ func (l *pendingList) add(declared bool, key string, args ...any) {
 func (g *Gateway) pending() []string {
 	l := pendingList{object: kindGateway + "/" + g.Name}
 	l.add(g.Management != nil, "management")
-	l.add(len(g.IKE.CertificateAuthorities) > 0, "ike.certificateAuthorities")
-	l.add(len(g.IKE.Certificate) > 0, "ike.certificate")
-	l.add(!g.IKE.PrivateKey.IsZero(), "ike.privateKey")
-	l.add(len(g.RADIUS.Upstream) > 0, "radius")
 	return l.keys
 }
 
@@ -49,12 +45,6 @@ func (t *Tenant) pending() []string {
 	}
 	l.add(len(t.ForwardingInterfaces) > 0, "forwardingInterfaces")
 	l.add(t.DNS != nil, "dns")
-	for _, s := range t.SiteToSite {
-		l.add(s.Authentication.Method != AuthPSK, "siteToSite[%s].authentication (%s)", s.Name, s.Authentication.Method)
-		l.add(len(s.PostConnectionSubnets) > 0, "siteToSite[%s].postConnectionSubnets", s.Name)
-		l.add(s.Bandwidth.Declared, "siteToSite[%s].bandwidth", s.Name)
-	}
-	l.add(len(t.Filters) > 0, "filters")
 	l.add(t.RemoteAccess != nil, "remoteAccess")
 	l.add(t.BGP != nil, "bgp")
 	return l.keys

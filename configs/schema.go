@@ -13,7 +13,7 @@ import (
 
 // sourceCode holds the types, whose comments are the descriptions in the schema.
 //
-//go:embed gateway.go tenant.go records.go sitetosite.go services.go configs.go secret.go
+//go:embed gateway.go ike.go tenant.go records.go sitetosite.go services.go configs.go secret.go
 var sourceCode embed.FS
 
 // Schema is the JSON Schema (2020-12) of a document of any kind, for editors to complete and check by. It follows from
@@ -85,6 +85,8 @@ func (g *schemaGenerator) value(t reflect.Type, r rules) map[string]any {
 			return map[string]any{"enum": e.values()}
 		}
 		return map[string]any{"type": "string", "minLength": 1}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
 	}
 	return map[string]any{"type": "integer", "minimum": r.min, "maximum": r.max}
 }

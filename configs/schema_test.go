@@ -116,6 +116,7 @@ func decoderKeys(kind, where string) []string {
 
 var secretKeys = []string{
 	"sharedSecret", "password", "secret", "privateKey", "certificate", "certificateAuthorities",
+	"previousSharedSecret", "revocationLists",
 }
 
 func textOf(s string) *node { return &node{kind: textNode, text: s} }

@@ -2,8 +2,6 @@ package configs
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -65,48 +63,12 @@ func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + hidden + `"`
 func (s Secret) MarshalYAML() (any, error) { return hidden, nil }
 
 func (s *Secret) decode(d *decoder, n *node, p *path) {
-	if content, ok := d.source(n, p); ok {
+	if content, ok := d.source(n, p, withoutLineEnd); ok {
 		*s = NewSecret(content)
 	}
 }
 
 func (Secret) forms() []any { return []any{sourceSchema()} }
-
-// Certificate is an X.509 certificate in PEM, with intermediate ones behind it, given by value, file or env.
-type Certificate []*x509.Certificate
-
-func (c *Certificate) decode(d *decoder, n *node, p *path) {
-	content, ok := d.source(n, p)
-	if !ok {
-		return
-	}
-	chain, err := parseCertificates(content)
-	if err != nil {
-		d.doc.bad(p, "%v", err)
-		return
-	}
-	*c = chain
-}
-
-func (Certificate) forms() []any { return []any{sourceSchema()} }
-
-func parseCertificates(content []byte) (Certificate, error) {
-	var chain Certificate
-	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("holds a PEM block %q, want CERTIFICATE only", block.Type)
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("does not hold an X.509 certificate: %w", err)
-		}
-		chain = append(chain, cert)
-	}
-	if len(chain) == 0 {
-		return nil, errors.New("holds no certificate, want PEM that starts with -----BEGIN CERTIFICATE-----")
-	}
-	return chain, nil
-}
 
 // sources are the keys that a secret or certificate can come from.
 var sources = []string{"value", "file", "env"}
@@ -123,9 +85,15 @@ func sourceSchema() map[string]any {
 	}
 }
 
+// How a file is read: whole, or without the line end that editors put behind the last line.
+const (
+	asItIs         = false
+	withoutLineEnd = true
+)
+
 // source reads what {value}, {file} or {env} stands for. Its messages show nothing of what the file says here: a
 // secret may stand in any wrong place.
-func (d *decoder) source(n *node, p *path) ([]byte, bool) {
+func (d *decoder) source(n *node, p *path, trim bool) ([]byte, bool) {
 	const want = "want one of {value: TEXT}, {file: PATH}, {env: VARIABLE}"
 	if n.kind != mappingNode {
 		d.doc.bad(p, "is %s, %s", n.kind, want)
@@ -146,6 +114,9 @@ func (d *decoder) source(n *node, p *path) ([]byte, bool) {
 		return nil, false
 	}
 	content, err := d.read(from, value.text)
+	if from == "file" && trim {
+		content = bytes.TrimSuffix(bytes.TrimSuffix(content, []byte("\n")), []byte("\r"))
+	}
 	if err == nil && len(content) == 0 {
 		err = errors.New("holds nothing; want it to hold what it is for")
 	}
@@ -170,7 +141,7 @@ func (d *decoder) read(from, value string) ([]byte, error) {
 	return []byte(value), nil
 }
 
-// readFile reads a file without the line end that editors put behind the last line.
+// readFile reads a file; a relative name starts where the document is.
 func (d *decoder) readFile(name string) ([]byte, error) {
 	if strings.ContainsRune(name, 0) {
 		return nil, errors.New("is not the name of a file")
@@ -193,6 +164,5 @@ func (d *decoder) readFile(name string) ([]byte, error) {
 	if len(content) > maxSource {
 		return nil, fmt.Errorf("is larger than %d bytes; want a smaller file", maxSource)
 	}
-	content = bytes.TrimSuffix(content, []byte("\n"))
-	return bytes.TrimSuffix(content, []byte("\r")), nil
+	return content, nil
 }

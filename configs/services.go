@@ -16,7 +16,17 @@ type Filter struct {
 	Action FilterAction `yaml:"action" rule:"required"`
 	// The exceptions, each source:destination:protocol:sourceport:destinationport or with ICMP's type:code; 0 is any.
 	List []FilterRule `yaml:"list"`
+	// Passes packets of connections that the other direction began, whatever the list says.
+	Established Established `yaml:"established"`
 }
+
+// Established is what happens to packets of established connections.
+type Established string
+
+// EstablishedAllow passes them.
+const EstablishedAllow Established = "allow"
+
+func (Established) values() []string { return []string{string(EstablishedAllow)} }
 
 // Direction is a direction of packets as seen from the virtual network.
 type Direction string

@@ -4,16 +4,21 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"time"
 )
 
 // SiteToSite is a tunnel interface (S2S interface) to a site.
 type SiteToSite struct {
 	// Its name in the compartment, at most 15 of A-Z a-z 0-9 . _ -.
 	Name string `yaml:"name" rule:"required"`
+	// Takes the tunnel down and lets neither end dial, until it is false or left out again.
+	Disabled bool `yaml:"disabled"`
 	// The tunnel's protocol.
 	Protocol TunnelProtocol `yaml:"protocol" rule:"default=IKEv2"`
 	// When the gateway dials: onDemand when there are subnets, else never; or always.
 	Initiate Initiate `yaml:"initiate"`
+	// Time without packets after which the tunnel is taken down; never when left out.
+	IdleDisconnect time.Duration `yaml:"idleDisconnect" rule:"min=10,max=604800"`
 	// The site's address. With certificates or EAP it may be a host name, or left out where the site dials.
 	Destination Destination `yaml:"destination"`
 	// The gateway's address of the tunnel; the first external one of the destination's family when left out.
@@ -58,11 +63,28 @@ type Authentication struct {
 	Method AuthMethod `yaml:"method" rule:"required"`
 	// The pre-shared key.
 	SharedSecret Secret `yaml:"sharedSecret"`
-	// The site's IKE identity: with PSK its address when left out, with certificates the subject's common name, which
-	// is the interface's name when left out.
+	// The pre-shared key that was there before: it is good too until the site has the new one.
+	PreviousSharedSecret Secret `yaml:"previousSharedSecret"`
+	// The gateway's IKE identity towards the site: its address when left out, with a certificate the certificate's subject.
+	LocalIdentity string `yaml:"localIdentity"`
+	// The site's IKE identity: with PSK its address when left out; with certificates the subject's common name, which is
+	// the interface's name when left out; with EAP, where the gateway dials, the common name or an alternative name of the
+	// site's certificate, which is the destination when left out.
 	RemoteIdentity string `yaml:"remoteIdentity"`
-	// The site's EAP user name; the interface's name when left out.
+	// The site's EAP user name when it dials; the interface's name when left out.
 	UserName string `yaml:"userName"`
+	// The password of the site's EAP user. Without, it is known upstream (radius), or the site has a certificate (EAP-TLS).
+	Password Secret `yaml:"password"`
+	// What the gateway says to a site that it dials with EAP.
+	DialAs *DialAs `yaml:"dialAs"`
+}
+
+// DialAs is the gateway's EAP user at a site.
+type DialAs struct {
+	// The user name.
+	UserName string `yaml:"userName" rule:"required"`
+	// The password (EAP-MSCHAPv2). Without, the gateway shows its certificate (EAP-TLS).
+	Password Secret `yaml:"password"`
 }
 
 // AuthMethod is a method of authentication.
@@ -90,14 +112,12 @@ type Bandwidth struct {
 	RxKbps uint64 `yaml:"rxKbps" rule:"min=8,max=100000000,default=5120"`
 	// Whether no limit holds; the rates are 0 then.
 	Unlimited bool `yaml:"-"`
-	// Whether the limit stands in the file, rather than being the default.
-	Declared bool `yaml:"-"`
 }
 
 const unlimited = "unlimited"
 
 func (b *Bandwidth) decode(d *decoder, n *node, p *path) {
-	*b = Bandwidth{Declared: true}
+	*b = Bandwidth{}
 	switch {
 	case n.kind == mappingNode:
 		d.structure(n, p, reflect.ValueOf(b).Elem())

@@ -29,6 +29,8 @@ type Tenant struct {
 	ForwardingInterfaces []ForwardingInterface `yaml:"forwardingInterfaces"`
 	// Name resolution for the tenant's people.
 	DNS *DNS `yaml:"dns"`
+	// Authorities that vouch for the tenant's sites, and for nobody else's; the gateway's where there are none.
+	CertificateAuthorities []Certificate `yaml:"certificateAuthorities"`
 	// Tunnels to the tenant's sites.
 	SiteToSite []SiteToSite `yaml:"siteToSite"`
 	// Static packet filters.

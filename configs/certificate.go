@@ -1,0 +1,77 @@
+package configs
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+)
+
+// Certificate is an X.509 certificate in PEM, with intermediate ones behind it, given by value, file or env.
+type Certificate []*x509.Certificate
+
+func (c *Certificate) decode(d *decoder, n *node, p *path) {
+	content, ok := d.source(n, p, asItIs)
+	if !ok {
+		return
+	}
+	chain, err := parseCertificates(content)
+	if err != nil {
+		d.doc.bad(p, "%v", err)
+		return
+	}
+	*c = chain
+}
+
+func (Certificate) forms() []any { return []any{sourceSchema()} }
+
+func parseCertificates(content []byte) (Certificate, error) {
+	var chain Certificate
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("holds a PEM block %q, want CERTIFICATE only", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("does not hold an X.509 certificate: %w", err)
+		}
+		chain = append(chain, cert)
+	}
+	if len(chain) == 0 {
+		return nil, errors.New("holds no certificate, want PEM that starts with -----BEGIN CERTIFICATE-----")
+	}
+	return chain, nil
+}
+
+// RevocationList is a certificate revocation list (CRL, RFC 5280) in PEM or DER, given by value, file or env.
+type RevocationList struct {
+	*x509.RevocationList
+}
+
+func (l *RevocationList) decode(d *decoder, n *node, p *path) {
+	content, ok := d.source(n, p, asItIs)
+	if !ok {
+		return
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(content), []byte("-----BEGIN ")) {
+		block, rest := pem.Decode(content)
+		switch {
+		case block == nil || block.Type != "X509 CRL":
+			d.doc.bad(p, "holds PEM without a block X509 CRL; want one that starts with -----BEGIN X509 CRL-----")
+			return
+		case len(bytes.TrimSpace(rest)) > 0:
+			d.doc.bad(p, "holds more than one revocation list; want an item for each")
+			return
+		}
+		content = block.Bytes
+	}
+	list, err := x509.ParseRevocationList(content)
+	if err != nil {
+		d.doc.bad(p, "does not hold a certificate revocation list (CRL) in PEM or DER: %v", err)
+		return
+	}
+	l.RevocationList = list
+}
+
+func (RevocationList) forms() []any { return []any{sourceSchema()} }
