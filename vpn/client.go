@@ -27,6 +27,9 @@ type client struct {
 	stream  chan vici.Event
 	once    sync.Once
 	gone    chan struct{} // closed when the session is of no use any more
+
+	endingMu sync.Mutex
+	ending   map[string]bool // IKE_SAs that charon was told to end, by id
 }
 
 // dial opens a session for commands.
@@ -35,7 +38,9 @@ func dial(socket string) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to charon at %s: %w", socket, err)
 	}
-	c := &client{session: session, stream: make(chan vici.Event, streamBuffer), gone: make(chan struct{})}
+	c := &client{
+		session: session, stream: make(chan vici.Event, streamBuffer), gone: make(chan struct{}), ending: map[string]bool{},
+	}
 	session.NotifyEvents(c.stream)
 	if err := session.Subscribe("list-sa", "list-conn"); err != nil {
 		return nil, errors.Join(fmt.Errorf("subscribe at charon: %w", err), session.Close())
@@ -59,6 +64,22 @@ func (c *client) ended() bool {
 	default:
 		return false
 	}
+}
+
+// willEnd notes that charon is told to end an IKE_SA, so that its end is no failure.
+func (c *client) willEnd(id string) {
+	c.endingMu.Lock()
+	defer c.endingMu.Unlock()
+	c.ending[id] = true
+}
+
+// toldToEnd tells whether that was so, and forgets it.
+func (c *client) toldToEnd(id string) bool {
+	c.endingMu.Lock()
+	defer c.endingMu.Unlock()
+	told := c.ending[id]
+	delete(c.ending, id)
+	return told
 }
 
 // call sends a command that is answered by one message. A command that charon refuses leaves the session usable; any

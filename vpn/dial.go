@@ -8,16 +8,15 @@ import (
 const (
 	// dialTick is how often due dials are looked for.
 	dialTick = 200 * time.Millisecond
-	// dialPatience is how long a dial counts as under way when charon says nothing about it. charon's own limit is its
-	// retransmission, less than three minutes as it comes.
-	dialPatience = 3 * time.Minute
-	// dialsAtOnce keeps a gateway with thousands of tunnels from dialling all of them in one moment.
-	dialsAtOnce = 50
+	// dialPatience is how long a dial counts as under way when charon says nothing about it. charon itself gives up after
+	// 13 s without an answer to any one message (the appliance's retransmission), and of messages there are a few.
+	dialPatience = time.Minute
 	// backoffFirst doubles with each failure up to backoffMost.
 	backoffFirst, backoffMost = time.Second, time.Minute
 	// stable is how long a tunnel must have been up for its past failures to be forgotten.
 	stable = 30 * time.Second
-	// restoreAttempts is how often a tunnel that charon's end took down is dialled before traffic has to do it.
+	// restoreAttempts is how often a tunnel that the peer dials, and that charon's end took down, is dialled from here
+	// before it is left to the peer again.
 	restoreAttempts = 8
 	// downTogether is how shortly before charon's end a tunnel may have gone down to count as taken down by it: a charon
 	// that is told to stop closes its tunnels first.
@@ -26,31 +25,69 @@ const (
 
 // dialing is the Manager's own dialling of one tunnel.
 type dialing struct {
+	asked    bool      // for by a packet or an operator, until it is up or has failed
+	redial   bool      // it is unreachable, and to be dialled until it returns
 	restore  bool      // it was up when charon went
 	held     bool      // an operator closed it
 	attempts int       // failures in a row
 	next     time.Time // not before
 	until    time.Time // a dial is under way until then, unless its end is seen before
+	class    dialClass // of the dial that is under way
 	upAt     time.Time
 	downAt   time.Time
 }
 
+// dialClass says who waits for a dial. Each class has a number of its own that may be under way, so that dead peers
+// never keep those that answer waiting, nor any of them a packet.
+type dialClass int
+
+const (
+	dialAsked dialClass = iota // somebody waits
+	dialFirst                  // what is to be up by itself
+	dialAgain                  // what failed before
+	dialClasses
+)
+
+// dialsAtOnce keeps a gateway with thousands of tunnels from dialling all of them in one moment. charon is at its best
+// with some tens of negotiations at once, and with more each only takes longer.
+var dialsAtOnce = [dialClasses]int{dialAsked: 200, dialFirst: 50, dialAgain: 50}
+
 // due tells whether a tunnel that is down must be dialled now.
 func (d *dialing) due(i Initiate, now time.Time) bool {
-	return !d.held && (d.restore || i == Always) && !now.Before(d.next) && !now.Before(d.until)
+	return !d.held && (d.asked || d.redial || d.restore || i == Always) && !now.Before(d.next) && d.until.IsZero()
 }
 
+// who is the class of the next dial.
+func (d *dialing) who() dialClass {
+	switch {
+	case d.asked:
+		return dialAsked
+	case d.attempts == 0:
+		return dialFirst
+	}
+	return dialAgain
+}
+
+// underWay tells whether a dial has not come to an end yet.
+func (d *dialing) underWay() bool { return !d.until.IsZero() }
+
 // started notes a dial.
-func (d *dialing) started(now time.Time) { d.until = now.Add(dialPatience) }
+func (d *dialing) started(now time.Time) { d.class, d.until = d.who(), now.Add(dialPatience) }
+
+// order has it dialled at once whatever happened before, as an operator's word.
+func (d *dialing) order(now time.Time) { d.held, d.asked, d.attempts, d.next = false, true, 0, now }
+
+// hold keeps it down.
+func (d *dialing) hold() { *d = dialing{held: true, upAt: d.upAt} }
 
 // connected notes that the tunnel came up.
 func (d *dialing) connected(now time.Time) {
-	d.restore, d.held, d.until, d.upAt = false, false, time.Time{}, now
+	*d = dialing{attempts: d.attempts, upAt: now}
 }
 
 // ended notes that the tunnel went down, or did not come up. Short-lived tunnels are failures too.
 func (d *dialing) ended(now time.Time, wasUp bool) {
-	d.until = time.Time{}
+	d.until, d.asked = time.Time{}, false
 	if wasUp {
 		d.downAt = now
 	}

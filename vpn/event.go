@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"strings"
 	"time"
 
 	"github.com/strongswan/govici/vici"
@@ -20,6 +21,9 @@ const (
 	Down EventKind = "down"
 	// Failed: an attempt to bring it up failed, ours or the peer's.
 	Failed EventKind = "failed"
+	// WentUnreachable: after a Failed or a Down, the tunnel entered the state [Unreachable]. It is told once, until Up ends
+	// that; an operator's Disconnect or Reset and a changed declaration end it too, without an Event.
+	WentUnreachable EventKind = "unreachable"
 )
 
 // Event tells of a change. What Tunnels says may already be newer.
@@ -29,7 +33,7 @@ type Event struct {
 	Kind              EventKind
 	// Peer is the address:port that the tunnel went to or came from.
 	Peer string
-	// Reason of a Down or Failed in an operator's words.
+	// Reason of a Down, Failed or WentUnreachable in an operator's words.
 	Reason string
 	Time   time.Time
 }
@@ -119,7 +123,7 @@ func (w *watcher) handle(ev vici.Event) {
 	w.settle(func(p pending) bool { return p.event.Tenant == e.Tenant && p.event.Interface == e.Interface }, "")
 	ike := text(s, "uniqueid")
 	if e.Kind == Up {
-		w.m.reporter.report(e)
+		w.m.report(e)
 		return
 	}
 	w.pending = append(w.pending, pending{e, ike, time.Now().Add(reasonPatience)})
@@ -140,7 +144,7 @@ func (w *watcher) settle(meant func(pending) bool, reason string) {
 			p.event.Reason = reason
 			w.explain(p.event)
 		}
-		w.m.reporter.report(p.event)
+		w.m.report(p.event)
 	}
 	w.pending = left
 }
@@ -154,10 +158,15 @@ func (w *watcher) explain(e Event) {
 		return
 	}
 	if e.Kind == Failed || !t.up() {
-		t.reason = e.Reason
+		t.explain(e.Reason, e.Time)
 	}
-	if e.Kind == Down && !t.up() {
-		t.failed = e.Reason == noAnswer
+	switch {
+	case e.Kind != Down || t.up():
+	case e.Reason == noAnswer:
+		t.unreachable(e.Time)
+	case strings.HasPrefix(e.Reason, idle):
+		// A tunnel that nobody used has not failed, however short it stood.
+		t.dial.attempts, t.dial.next = 0, e.Time
 	}
 }
 
@@ -176,14 +185,16 @@ func (w *watcher) change(t *tunnel, event string, up bool, name string, s *vici.
 		return Event{}, false
 	}
 	sa := parseIKE(name, s)
-	failed := false
+	failed, closed := false, false
 	switch {
 	case event == "ike-updown" && up:
 		t.ikes[sa.id] = sa
 	case event == "ike-updown":
 		_, established := t.ikes[sa.id]
-		failed = !established
 		t.dropIKE(sa.id)
+		// One that stood without a child ends a dial as well: it could not make the child.
+		failed = !established || t.dial.underWay() && len(t.ikes) == 0
+		closed = w.m.client != nil && w.m.client.toldToEnd(sa.id)
 	case event == "child-updown":
 		for _, c := range sa.children {
 			if up {
@@ -194,7 +205,8 @@ func (w *watcher) change(t *tunnel, event string, up bool, name string, s *vici.
 		}
 	}
 	t.suspect(now)
-	e := Event{Tenant: t.tenant, Interface: t.want.Name, Peer: sa.peer, Time: now}
+	e := t.event("", "", now)
+	e.Peer = sa.peer
 	switch {
 	case t.up() && !wasUp:
 		e.Kind = Up
@@ -202,6 +214,10 @@ func (w *watcher) change(t *tunnel, event string, up bool, name string, s *vici.
 	case !t.up() && wasUp:
 		e.Kind, e.Reason = Down, "closed"
 		t.wentDown(e.Reason, now)
+	case failed && closed:
+		// Nothing that was tried has failed: whoever told charon to end it knows.
+		t.dial.until = time.Time{}
+		return Event{}, false
 	case failed:
 		e.Kind, e.Reason = Failed, "the negotiation failed"
 		t.didNotComeUp(e.Reason, sa.initiator, now)
@@ -233,28 +249,32 @@ func (t *tunnel) dropIKE(id string) {
 }
 
 func (t *tunnel) cameUp(now time.Time) {
-	t.since, t.failed, t.reason = now, false, ""
+	t.since = now
+	t.reachable()
 	t.dial.connected(now)
 }
 
 func (t *tunnel) wentDown(reason string, now time.Time) {
-	t.since, t.reason, t.failed = now, reason, reason == noAnswer
+	t.since = now
+	t.explain(reason, now)
 	t.dial.ended(now, true)
 }
 
-func (t *tunnel) didNotComeUp(reason string, initiator bool, now time.Time) {
-	t.reason = reason
-	if initiator && !t.up() {
-		t.since, t.failed = now, true
-		t.dial.ended(now, false)
+// didNotComeUp notes a failure, ours or the peer's. One of ours makes the tunnel unreachable.
+func (t *tunnel) didNotComeUp(reason string, ours bool, now time.Time) {
+	t.explain(reason, now)
+	if !ours || t.up() {
+		return
 	}
+	t.dial.ended(now, false)
+	t.unreachable(now)
 }
 
 // logLine reads one line of charon's log.
 func (w *watcher) logLine(m *vici.Message, now time.Time) {
 	line, id := text(m, "msg"), text(m, "ikesa-uniqueid")
 	if peer, reason, ok := stranger(line, w.who, id); ok {
-		w.m.reporter.report(Event{Kind: Failed, Peer: peer, Reason: reason, Time: now})
+		w.m.report(Event{Kind: Failed, Peer: peer, Reason: reason, Time: now})
 		return
 	}
 	reason := explain(line)
@@ -278,9 +298,8 @@ func (w *watcher) childFailed(name, reason string, now time.Time) {
 		w.m.mu.Unlock()
 		return
 	}
-	e := Event{Tenant: t.tenant, Interface: t.want.Name, Kind: Failed, Reason: reason, Time: now,
-		Peer: t.want.PeerAddress.String()}
+	e := t.event(Failed, reason, now)
 	t.didNotComeUp(reason, true, now)
 	w.m.mu.Unlock()
-	w.m.reporter.report(e)
+	w.m.report(e)
 }

@@ -17,7 +17,7 @@ type Initiate string
 const (
 	// OnDemand dials when a packet is routed to the interface, also while the daemon is down.
 	OnDemand Initiate = "onDemand"
-	// Never waits for the peer, or for an operator's [Manager.Initiate].
+	// Never waits for the peer, or for an operator's [Manager.Connect].
 	Never Initiate = "never"
 	// Always dials at once, and again with back-off whenever the tunnel is down.
 	Always Initiate = "always"
@@ -184,6 +184,11 @@ func (i Interface) check() error {
 func (i Interface) sameTunnel(o Interface) bool {
 	return i.IfID == o.IfID && i.LocalAddress == o.LocalAddress && i.PeerAddress == o.PeerAddress &&
 		sameID(i.LocalID, o.LocalID) && sameID(i.RemoteID, o.RemoteID)
+}
+
+// canDial tells whether there is a peer to dial, and it may be dialled.
+func (i Interface) canDial() bool {
+	return !i.Disabled && (i.PeerAddress.IsValid() || i.PeerHost != "")
 }
 
 // equal tells whether charon would be told the same about both.

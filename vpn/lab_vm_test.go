@@ -168,7 +168,7 @@ func (n *network) bothUp(m *vpn.Manager) map[string]vpn.Tunnel {
 	out := map[string]vpn.Tunnel{}
 	for tenant := range n.site {
 		set(n.t, m, tenant, wanted(tenant))
-		if err := m.Initiate(context.Background(), tenant, "IfCe1"); err != nil {
+		if err := m.Connect(context.Background(), tenant, "IfCe1"); err != nil {
 			n.t.Fatal(err)
 		}
 	}

@@ -48,7 +48,8 @@ type Manager struct {
 	have    map[string]loaded // what charon has of ours
 	blocked map[string]bool   // tenants with an interface that waits for another tenant's to go
 
-	reporter *reporter // with a lock of its own, never taken with mu held
+	reporter *reporter     // with a lock of its own, never taken with mu held
+	wake     chan struct{} // the dial loop
 
 	mu      sync.Mutex
 	client  *client            // nil while charon is not connected
@@ -69,6 +70,7 @@ func New(opts Options) *Manager {
 	}
 	return &Manager{
 		opts: opts, log: opts.Log, reporter: newReporter(opts), ready: make(chan struct{}),
+		wake: make(chan struct{}, 1),
 		have: map[string]loaded{}, blocked: map[string]bool{},
 		tunnels: map[string]*tunnel{}, tenants: map[string]bool{}, usable: map[string]bool{},
 	}
@@ -125,11 +127,12 @@ func (m *Manager) session(ctx context.Context) error {
 		defer close(ended)
 		m.newWatcher().run(ch)
 	})
+	// What is loaded is dialled while the rest is loaded still.
+	workers.Go(func() { m.dialLoop(ctx, c) })
 	if err := m.loadAll(ctx, c); err != nil {
 		m.log.Error("not everything could be loaded", "event", "charon", "reason", err)
 	}
 	m.readyOnce.Do(func() { close(m.ready) })
-	workers.Go(func() { m.dialLoop(ctx, c) })
 	select {
 	case <-ctx.Done():
 	case <-ended:
@@ -199,8 +202,34 @@ func (m *Manager) tellFound() {
 	m.found = nil
 	m.mu.Unlock()
 	for _, e := range found {
+		m.report(e)
+	}
+}
+
+// report tells an Event, and what follows from it: that the tunnel is unreachable, and to those who wait for its dial,
+// how that ended.
+func (m *Manager) report(e Event) {
+	m.reporter.report(e)
+	m.mu.Lock()
+	t := m.tunnels[connName(e.Tenant, e.Interface)]
+	if t == nil {
+		m.mu.Unlock()
+		return
+	}
+	entered := t.failed && !t.told
+	t.told = t.failed
+	switch {
+	case t.up():
+		t.conclude(nil)
+	case e.Kind == Failed && !t.dial.underWay() && !t.dial.asked:
+		t.conclude(errors.New(e.Reason))
+	}
+	m.mu.Unlock()
+	if entered {
+		e.Kind = WentUnreachable
 		m.reporter.report(e)
 	}
+	m.wakeDialer()
 }
 
 // leave notes that charon is gone, with which tunnels were up.
@@ -211,6 +240,7 @@ func (m *Manager) leave() {
 	now := time.Now()
 	for _, t := range m.tunnels {
 		t.dial.lost(now, t.up())
+		t.conclude(fmt.Errorf("%w any more", ErrNotConnected))
 	}
 }
 

@@ -79,7 +79,7 @@ func TestUnchangedSetChangesNothingAndAChangeTouchesOneInterface(t *testing.T) {
 	}
 	// And can come back at once.
 	set(t, m, "Woodgrove", wanted("Woodgrove"))
-	must(t, m.Initiate(context.Background(), "Woodgrove", "IfCe1"))
+	must(t, m.Connect(context.Background(), "Woodgrove", "IfCe1"))
 	waitState(t, m, "Woodgrove", vpn.Connected)
 	if !n.ping("Woodgrove") {
 		t.Error("no ping after the interface came back")
@@ -112,11 +112,14 @@ func TestAKeyOfAnotherTenantIsRefusedWithAReason(t *testing.T) {
 		t.Errorf("the log lacks the reason, or has a key:\n%s", log)
 	}
 	// Dialled by us, the same peer is refused by itself, and unreachable.
-	must(t, m.Initiate(context.Background(), "Contoso", "IfCe1"))
-	waitState(t, m, "Contoso", vpn.Unreachable)
-	eventually(t, 10*time.Second, "the reason", func() bool {
-		return strings.Contains(tunnel(t, m, "Contoso").LastError, "AUTHENTICATION_FAILED")
-	})
+	err := m.Connect(context.Background(), "Contoso", "IfCe1")
+	if err == nil || !strings.Contains(err.Error(), "AUTHENTICATION_FAILED") {
+		t.Errorf("Connect said %v", err)
+	}
+	now := waitState(t, m, "Contoso", vpn.Unreachable)
+	if !strings.Contains(now.LastError, "AUTHENTICATION_FAILED") || now.LastErrorAt.IsZero() {
+		t.Errorf("the tunnel shows %+v", now)
+	}
 	// With the right key declared here too, it comes up: the secret was replaced.
 	set(t, m, "Woodgrove", nil)
 	set(t, m, "Contoso", wanted("Contoso", func(i *vpn.Interface) { i.PSK = vpn.Secret("key of Woodgrove") }))
@@ -294,11 +297,11 @@ func TestATunnelThatIsAlwaysUpIsDialledAgain(t *testing.T) {
 		t.Errorf("the first Down was %+v", down)
 	}
 	// An operator's disconnect holds.
-	must(t, m.Terminate(context.Background(), "Contoso", "IfCe1"))
+	must(t, m.Disconnect(context.Background(), "Contoso", "IfCe1"))
 	if now := tunnel(t, m, "Contoso"); now.State != vpn.Disconnected {
-		t.Errorf("after Terminate: %+v", now)
+		t.Errorf("after Disconnect: %+v", now)
 	}
-	must(t, m.Initiate(context.Background(), "Contoso", "IfCe1"))
+	must(t, m.Connect(context.Background(), "Contoso", "IfCe1"))
 	waitState(t, m, "Contoso", vpn.Connected)
 }
 
@@ -389,7 +392,7 @@ func TestATunnelFollowsItsPeersAddress(t *testing.T) {
 	set(t, m, "Woodgrove", nil)
 	set(t, m, "Woodgrove", wanted("Woodgrove", to("Woodgrove")))
 	for tenant := range n.site {
-		must(t, m.Initiate(context.Background(), tenant, "IfCe1"))
+		must(t, m.Connect(context.Background(), tenant, "IfCe1"))
 		if now := waitState(t, m, tenant, vpn.Connected); !strings.HasPrefix(now.Peer, siteAddress[swap[tenant]]+":") {
 			t.Errorf("%s: the peer is %s", tenant, now.Peer)
 		}

@@ -24,7 +24,9 @@ var reasons = []struct {
 	{regexp.MustCompile(`^received DELETE for IKE_SA`), "closed by the peer"},
 	{regexp.MustCompile(`^received DELETE for ESP CHILD_SA`), "closed by the peer"},
 	{regexp.MustCompile(`^deleting (unestablished )?IKE_SA`), "closed by the gateway"},
+	{regexp.MustCompile(`^deleting CHILD_SA after (\d+) seconds of inactivity`), idle + " for $1 s"},
 	{regexp.MustCompile(`^closing CHILD_SA`), "closed by the gateway"},
+	{regexp.MustCompile(`^destroying IKE_SA in state`), "closed by the gateway"},
 	{regexp.MustCompile(`^received IDr (.*), but require (.*)`), "the peer asked for the identity $1 instead of $2"},
 	{regexp.MustCompile(`^constraint check failed: (.*)`), "the peer is not who it must be: $1"},
 	{regexp.MustCompile(`^selected peer config '.*' unacceptable: (.*)`), "the peer is not who it must be: $1"},
@@ -36,8 +38,12 @@ var reasons = []struct {
 	{regexp.MustCompile(`^unable to resolve (.*), initiate aborted`), "cannot resolve $1"},
 }
 
-// noAnswer is the reason that makes a peer unreachable rather than a tunnel closed.
-const noAnswer = "the peer does not answer"
+const (
+	// noAnswer is the reason that makes a peer unreachable rather than a tunnel closed.
+	noAnswer = "the peer does not answer"
+	// idle begins the reason of a tunnel that nobody used.
+	idle = "idle"
+)
 
 // childFailed tells whether the line says that an ESP SA was refused, after which the IKE_SA may stand.
 func childFailed(line string) bool {

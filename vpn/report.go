@@ -26,11 +26,14 @@ func (r *reporter) report(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e.Kind != Failed {
-		what := "tunnel " + string(e.Kind)
-		if e.Kind == Adopted {
+		what, level := "tunnel "+string(e.Kind), slog.LevelInfo
+		switch e.Kind {
+		case Adopted:
 			what = "tunnel is up"
+		case WentUnreachable:
+			level = slog.LevelWarn
 		}
-		r.write(slog.LevelInfo, what, e, 0)
+		r.write(level, what, e, 0)
 		r.pass(e)
 		return
 	}

@@ -72,6 +72,7 @@ func (m *Manager) declare(tenant string, want []Interface) error {
 	for name, t := range m.tunnels {
 		if t.tenant == tenant && !keep[name] {
 			t.declared = false
+			t.conclude(ErrUnknown)
 			delete(m.usable, name)
 			m.prune(name)
 		}
@@ -87,7 +88,8 @@ func (m *Manager) take(tenant, name string, i Interface) {
 	}
 	wasDeclared := t.declared
 	t.declared, t.want = true, i
-	t.failed, t.reason, t.dial = false, "", dialing{upAt: t.dial.upAt, restore: t.dial.restore}
+	t.reachable()
+	t.dial = dialing{upAt: t.dial.upAt, restore: t.dial.restore, until: t.dial.until}
 	if !wasDeclared && t.up() {
 		m.found = append(m.found, Event{
 			Tenant: tenant, Interface: i.Name, Kind: Adopted, Peer: t.peer(), Time: time.Now(),
@@ -147,7 +149,7 @@ func (m *Manager) collect(tenant string) (have map[string]loaded, want, others m
 	have, want, others = map[string]loaded{}, map[string]Interface{}, map[string]Interface{}
 	m.mu.Lock()
 	for name, t := range m.tunnels {
-		if t.declared && t.tenant == tenant {
+		if t.declared && t.tenant == tenant && !t.want.Disabled {
 			want[name] = t.want
 		}
 	}
@@ -286,6 +288,9 @@ func endSAs(ctx context.Context, c *client, name string, ids map[string]bool) er
 
 // terminate ends one IKE_SA (kind ike-id) or CHILD_SA (kind child-id). One that is gone already is no error.
 func terminate(ctx context.Context, c *client, kind, id string) error {
+	if kind == "ike-id" {
+		c.willEnd(id)
+	}
 	out, err := c.call(ctx, "terminate", arguments(kind, id, "force", "yes", "timeout", "-1"))
 	if refused(err) && text(out, "matches") == "0" {
 		return nil

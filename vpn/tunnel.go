@@ -15,7 +15,8 @@ const (
 	Connecting State = "connecting"
 	// Connected: traffic passes.
 	Connected State = "connected"
-	// Unreachable: the last dial of ours failed, or the peer fell silent.
+	// Unreachable: the last dial of ours failed, or the peer fell silent. It stays so, dialled again and again where it
+	// may be, until it is connected.
 	Unreachable State = "unreachable"
 )
 
@@ -49,8 +50,12 @@ type Tunnel struct {
 	PacketsOut uint64 `json:"packetsOut"`
 	// RekeyInSeconds is the time until the ESP SA is replaced.
 	RekeyInSeconds int64 `json:"rekeyInSeconds,omitempty"`
-	// LastError is why the tunnel last went down or did not come up, or who was refused.
-	LastError string `json:"lastError,omitempty"`
+	// LastError is why the tunnel last went down or did not come up, or who was refused, and LastErrorAt when that was. A
+	// tunnel that came back keeps them.
+	LastError   string    `json:"lastError,omitempty"`
+	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
+	// Disabled tells that neither end may dial.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // tunnel is what the Manager remembers about an interface: what charon's events said, and our own dialling. SAs are
@@ -63,21 +68,56 @@ type tunnel struct {
 	children map[string]string // CHILD_SAs that are up: their id -> the IKE_SA's
 	ikes     map[string]ikeSA  // IKE_SAs that were established, as they were then, by id
 	since    time.Time
-	failed   bool // the peer did not answer, or refused
+	failed   bool // unreachable: the peer did not answer, or refused
+	told     bool // that it is unreachable
 	reason   string
+	reasonAt time.Time
 	dial     dialing
+	waiting  []chan<- error // for the outcome of a dial
 	// sweepAt is when to look for SAs that must go; zero when there is no cause to.
 	sweepAt, sweptAt time.Time
 }
 
 func (t *tunnel) up() bool { return len(t.children) > 0 }
 
+// state is the state as far as it is remembered.
+func (t *tunnel) state() State {
+	switch {
+	case t.up():
+		return Connected
+	case t.failed:
+		return Unreachable
+	case t.dial.underWay():
+		return Connecting
+	}
+	return Disconnected
+}
+
+// event is an Event about the tunnel as it stands.
+func (t *tunnel) event(kind EventKind, reason string, now time.Time) Event {
+	return Event{Tenant: t.tenant, Interface: t.want.Name, Kind: kind, Peer: t.peer(), Reason: reason, Time: now}
+}
+
+// explain notes why it is not up.
+func (t *tunnel) explain(reason string, now time.Time) { t.reason, t.reasonAt = reason, now }
+
+// unreachable notes that the peer does not answer, or refuses. It is dialled until it returns where we may dial.
+func (t *tunnel) unreachable(now time.Time) {
+	if !t.failed {
+		t.since, t.failed = now, true
+	}
+	t.dial.redial = t.want.Initiate != Never
+}
+
+// reachable forgets that it was unreachable.
+func (t *tunnel) reachable() { t.failed, t.told = false, false }
+
 // adopt takes over the SAs that charon lists, and tells of the change to what was known.
 func (t *tunnel) adopt(sas []ikeSA, now time.Time) (Event, bool) {
 	wasUp := t.up()
 	clear(t.children)
 	clear(t.ikes)
-	e := Event{Tenant: t.tenant, Interface: t.want.Name, Peer: t.want.PeerAddress.String(), Time: now}
+	e := t.event("", "", now)
 	for _, sa := range sas {
 		if sa.state != ikeConnecting {
 			t.ikes[sa.id] = sa
@@ -92,12 +132,13 @@ func (t *tunnel) adopt(sas []ikeSA, now time.Time) (Event, bool) {
 	t.suspect(now)
 	switch {
 	case t.up():
-		t.failed, t.reason = false, ""
+		t.reachable()
 		t.dial.connected(now)
 		e.Kind = Up
 	case wasUp:
 		e.Kind, e.Reason = Down, "charon was restarted"
-		t.since, t.reason = now, e.Reason
+		t.since = now
+		t.explain(e.Reason, now)
 	}
 	return e, t.up() != wasUp
 }
@@ -107,7 +148,10 @@ func (t *tunnel) peer() string {
 	for _, sa := range t.ikes {
 		return sa.peer
 	}
-	return t.want.PeerAddress.String()
+	if t.want.PeerAddress.IsValid() {
+		return t.want.PeerAddress.String()
+	}
+	return t.want.PeerHost
 }
 
 // suspect has the sweep look at the SAs soon if some may have to go.
@@ -128,11 +172,11 @@ func (t *tunnel) suspect(now time.Time) {
 // show merges what is declared, remembered and listed.
 func (t *tunnel) show(sas []ikeSA, now time.Time) Tunnel {
 	out := Tunnel{
-		Tenant: t.tenant, Interface: t.want.Name, Since: t.since, LastError: t.reason,
-		Local: t.want.LocalAddress.String(), Peer: t.want.PeerAddress.String(),
-		LocalID: t.want.LocalID, PeerID: t.want.RemoteID,
+		Tenant: t.tenant, Interface: t.want.Name, Since: t.since, LastError: t.reason, LastErrorAt: t.reasonAt,
+		Local: t.want.LocalAddress.String(), Peer: t.peer(), LocalID: t.want.LocalID, PeerID: t.want.RemoteID,
+		Disabled: t.want.Disabled,
 	}
-	connecting := now.Before(t.dial.until)
+	connecting := t.dial.underWay()
 	var best *ikeSA
 	for n := range sas {
 		sa := &sas[n]
@@ -148,10 +192,10 @@ func (t *tunnel) show(sas []ikeSA, now time.Time) Tunnel {
 		if out.Since.IsZero() || !t.up() {
 			out.Since = now.Add(-best.established)
 		}
-	case connecting:
-		out.State = Connecting
 	case t.failed:
 		out.State = Unreachable
+	case connecting:
+		out.State = Connecting
 	default:
 		out.State = Disconnected
 	}
