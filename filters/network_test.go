@@ -121,9 +121,6 @@ func (p *port) listen() {
 		if err != nil {
 			return
 		}
-		if !bytes.Equal(buffer[:6], p.far) {
-			continue // multicast, or what the port itself sends
-		}
 		select {
 		case p.seen <- slices.Clone(buffer[:n]):
 		default:
