@@ -12,19 +12,27 @@ import (
 type Change struct {
 	// Remove takes the object away. Of the object only what identifies it counts: a record's customer address, or VSID and
 	// MAC address of one of type L2Only; VSID, prefix and next hop of a customer route; a provider route's destination and
-	// next hop; a provider address without its length.
+	// next hop; a provider address without its length. An interface that is not disabled any more dials, or is dialled, as
+	// the YAML has it.
 	Remove bool
 
-	// One of these is set. Lookup records and customer routes are of a tenant, the others of the gateway.
-	Record          *LookupRecord
-	CustomerRoute   *CustomerRoute
-	ProviderRoute   *ProviderRoute
-	ProviderAddress *ProviderAddress
+	// One of these is set. Provider routes and addresses are of the gateway, the others of a tenant.
+	Record            *LookupRecord
+	CustomerRoute     *CustomerRoute
+	DisabledInterface *DisabledInterface
+	ProviderRoute     *ProviderRoute
+	ProviderAddress   *ProviderAddress
+}
+
+// DisabledInterface is that an S2S interface is taken down and not dialled by either end. [SiteToSite.Disabled] tells what
+// comes of it and of the YAML.
+type DisabledInterface struct {
+	Name string
 }
 
 // empty tells whether the change names no object.
 func (c Change) empty() bool {
-	return c.Record == nil && c.CustomerRoute == nil && c.ProviderRoute == nil && c.ProviderAddress == nil
+	return c == Change{Remove: c.Remove}
 }
 
 // misplaced says whose the object is.
@@ -44,6 +52,8 @@ const (
 	wordCustomerRoute   = "customer-route"
 	wordProviderRoute   = "provider-route"
 	wordProviderAddress = "provider-address"
+	wordInterface       = "interface"
+	wordDisabled        = "disabled"
 	wordRemove          = "no"
 	wordL2Only          = "l2only"
 	wordOnLink          = "on-link"
@@ -103,6 +113,8 @@ func (c Change) subject() string {
 			hop = r.NextHop.String()
 		}
 		return fmt.Sprintf("%s %s vsid %d next-hop %s", wordCustomerRoute, c.CustomerRoute.Prefix, c.CustomerRoute.VSID, hop)
+	case c.DisabledInterface != nil:
+		return fmt.Sprintf("%s %s %s", wordInterface, c.DisabledInterface.Name, wordDisabled)
 	case c.ProviderRoute != nil:
 		return fmt.Sprintf("%s %s next-hop %s", wordProviderRoute, c.ProviderRoute.Destination, c.ProviderRoute.NextHop)
 	case c.ProviderAddress != nil:

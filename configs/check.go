@@ -102,6 +102,7 @@ func (c *checker) checkTenant(t tenantDoc) {
 	c.checkRoutes(t)
 	c.checkDNS(t)
 	c.checkSiteToSite(t)
+	t.checkDisabledInterfaces()
 	c.checkInterfaceNames(t)
 	c.checkFilters(t)
 	c.checkRemoteAccess(t)
@@ -179,9 +180,12 @@ var reserved = []string{
 	"ip6_vti0",
 }
 
+// maxInterfaceName is the length of the longest name that an interface can have (IFNAMSIZ of Linux less its end).
+const maxInterfaceName = 15
+
 // checkInterfaceName refuses what cannot name an interface of a compartment.
 func checkInterfaceName(s string) error {
-	if err := checkName(s, 15); err != nil {
+	if err := checkName(s, maxInterfaceName); err != nil {
 		return err
 	}
 	if slices.Contains(reserved, s) || isOwnLink(s) {

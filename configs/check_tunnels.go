@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -195,6 +196,33 @@ func (c *checker) checkSitePrefixes(t tenantDoc, s SiteToSite, p *path) {
 	}
 	check(s.Subnets, p.key("subnets"))
 	check(s.PostConnectionSubnets, p.key("postConnectionSubnets"))
+}
+
+// checkDisabledInterfaces holds the statements of the policy file that are in force to the tenant's S2S interfaces.
+func (t tenantDoc) checkDisabledInterfaces() {
+	disabled := t.policy.disabled
+	for i, d := range disabled.list {
+		if line := disabled.line(i); line != 0 && disabled.live(i) {
+			if err := t.checkDisabled(d); err != nil {
+				spot{policy: t.policy.file, line: line, subject: Change{DisabledInterface: &d}.subject()}.bad("%v", err)
+			}
+		}
+	}
+}
+
+// checkDisabled refuses to disable what is no S2S interface of the tenant.
+func (t *Tenant) checkDisabled(d DisabledInterface) error {
+	var names []string
+	for _, s := range t.SiteToSite {
+		names = append(names, s.Name)
+	}
+	if slices.Contains(names, d.Name) || slices.Contains(names, "") {
+		return nil
+	}
+	if near := nearest(d.Name, names); near != "" {
+		return fmt.Errorf("the tenant has no S2S interface %q; did you mean %q?", d.Name, near)
+	}
+	return fmt.Errorf("the tenant has no S2S interface %q; it has: %s", d.Name, orNone(names))
 }
 
 // undecided tells whether nothing can be said of the addresses of the internal interfaces, for want of them or since

@@ -59,6 +59,8 @@ func (c *Config) change(name string, change Change) (undo func(), err error) {
 		return c.changeProvider(change), nil
 	case change.Record != nil:
 		return c.changeRecord(p, change)
+	case change.DisabledInterface != nil:
+		return p.changeDisabled(change)
 	}
 	return p.changeRoute(change)
 }
@@ -179,6 +181,24 @@ func (p *policy) changeRoute(change Change) (undo func(), err error) {
 		}
 		p.share()
 	}, nil
+}
+
+func (p *policy) changeDisabled(change Change) (undo func(), err error) {
+	d := *change.DisabledInterface
+	set := func(disabled bool) {
+		if disabled {
+			p.disabled.put(d, 0)
+		} else {
+			p.disabled.remove(d.Name)
+		}
+		p.disable()
+	}
+	if err := p.tenant.checkDisabled(d); err != nil && !change.Remove {
+		return nil, err
+	}
+	_, had := p.disabled.get(d.Name)
+	set(!change.Remove)
+	return func() { set(had) }, nil
 }
 
 // changeProvider changes the provider network.

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // recordKey is what a statement knows a lookup record by: its customer address or, of type L2Only, VSID and MAC address.
@@ -35,12 +36,16 @@ func (r *CustomerRoute) key() routeKey {
 	return routeKey{r.VSID, r.Prefix, r.NextHop}
 }
 
-// policy is a tenant's lookup records and customer routes, from its YAML and its policy file.
+func (d *DisabledInterface) key() string { return d.Name }
+
+// policy is a tenant's lookup records, customer routes and disabled interfaces, from its YAML and its policy file.
 type policy struct {
 	tenant  *Tenant
 	file    *policyFile // nil if there is none
 	records *objects[LookupRecord, recordKey]
 	routes  *objects[CustomerRoute, routeKey]
+	// disabled are S2S interfaces.
+	disabled *objects[DisabledInterface, string]
 	// macs finds records by MAC address: all but those of type L2Only and those of the gateway's own interfaces.
 	macs *index[[6]byte]
 }
@@ -59,6 +64,7 @@ func newPolicy(t tenantDoc, file *policyFile) *policy {
 	p.routes = newObjects(t.CustomerRoutes, (*CustomerRoute).key, func(first, at2 int) {
 		t.bad(at("customerRoutes", at2), "the same route as %s; keep one", t.doc.place(at("customerRoutes", first)))
 	})
+	p.disabled = newObjects(t.disabledInterfaces(), (*DisabledInterface).key, func(int, int) {}) // names are checked elsewhere
 	if file == nil {
 		return p
 	}
@@ -69,13 +75,17 @@ func newPolicy(t tenantDoc, file *policyFile) *policy {
 			p.records.drop(c.Record.key(), line)
 		case c.Record != nil:
 			p.records.put(*c.Record, line)
+		case c.DisabledInterface != nil && c.Remove:
+			p.disabled.drop(c.DisabledInterface.Name, line)
+		case c.DisabledInterface != nil:
+			p.disabled.put(*c.DisabledInterface, line)
 		case c.Remove:
 			p.routes.drop(c.CustomerRoute.key(), line)
 		default:
 			p.routes.put(*c.CustomerRoute, line)
 		}
 	})
-	file.weigh(p.records.words, p.routes.words)
+	file.weigh(p.records.words, p.routes.words, p.disabled.words)
 	return p
 }
 
@@ -107,7 +117,9 @@ func (t tenantDoc) routeSpot(i int) spot {
 func (p *policy) settle() {
 	p.records.settle()
 	p.routes.settle()
+	p.disabled.settle()
 	p.share()
+	p.disable()
 	p.macs = newIndex(len(p.records.list), p.mac)
 	for i := range p.records.list {
 		if p.hasMAC(&p.records.list[i]) {
@@ -119,6 +131,25 @@ func (p *policy) settle() {
 // share makes the tenant have the lists.
 func (p *policy) share() {
 	p.tenant.LookupRecords, p.tenant.CustomerRoutes = p.records.list, p.routes.list
+}
+
+// disable makes the tenant's S2S interfaces disabled or not. The list that was there stays as it is, for those who read it.
+func (p *policy) disable() {
+	p.tenant.SiteToSite = slices.Clone(p.tenant.SiteToSite)
+	for i := range p.tenant.SiteToSite {
+		s := &p.tenant.SiteToSite[i]
+		_, s.Disabled = p.disabled.get(s.Name)
+	}
+}
+
+// disabledInterfaces are the S2S interfaces that the tenant's YAML disables.
+func (t *Tenant) disabledInterfaces() (out []DisabledInterface) {
+	for _, s := range t.SiteToSite {
+		if s.Disabled {
+			out = append(out, DisabledInterface{Name: s.Name})
+		}
+	}
+	return out
 }
 
 func (p *policy) mac(i uint32) [6]byte { return [6]byte(p.records.list[i].MACAddress) }

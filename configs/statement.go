@@ -24,6 +24,8 @@ var (
 	customerRouteForm         = form{"customer-route PREFIX vsid N next-hop CA|on-link [metric N]", []string{"vsid", "next-hop", "metric"}}
 	providerRouteForm         = form{"provider-route PREFIX next-hop ADDRESS", []string{"next-hop"}}
 	providerAddressForm       = form{"provider-address ADDRESS/LENGTH [vlan N] [vsids N,N...]", []string{"vlan", "vsids"}}
+	disabledForm              = form{"interface NAME disabled", nil}
+	removeDisabledForm        = form{"no interface NAME disabled", nil}
 	removeRecordForm          = form{"no lookup-record CA", nil}
 	removeL2OnlyForm          = form{"no lookup-record l2only vsid N mac MAC", []string{"vsid", "mac"}}
 	removeCustomerRouteForm   = form{"no customer-route PREFIX vsid N next-hop CA|on-link", []string{"vsid", "next-hop"}}
@@ -80,6 +82,12 @@ func parseStatement(line string) (c Change, err error) {
 	case wordCustomerRoute:
 		of(customerRouteForm, removeCustomerRouteForm)
 		c.CustomerRoute = s.customerRoute(subject)
+	case wordInterface:
+		s.form = disabledForm
+		if c.Remove {
+			s.form = removeDisabledForm
+		}
+		c.DisabledInterface = s.disabledInterface(words[1:])
 	case wordProviderRoute:
 		of(providerRouteForm, removeProviderRouteForm)
 		c.ProviderRoute = &ProviderRoute{Destination: s.prefix(subject), NextHop: s.address(s.need("next-hop"))}
@@ -88,7 +96,7 @@ func parseStatement(line string) (c Change, err error) {
 		c.ProviderAddress = s.providerAddress(subject)
 	default:
 		return Change{}, unknownWord(words[0], "statement", []string{
-			wordRecord, wordCustomerRoute, wordProviderRoute, wordProviderAddress, wordRemove})
+			wordRecord, wordCustomerRoute, wordInterface, wordProviderRoute, wordProviderAddress, wordRemove})
 	}
 	if s.err != nil {
 		return Change{}, s.err
@@ -291,6 +299,23 @@ func (s *statement) customerRoute(subject string) *CustomerRoute {
 		r.Metric = s.number(m, 1, 9999)
 	}
 	return r
+}
+
+func (s *statement) disabledInterface(words []string) *DisabledInterface {
+	d := &DisabledInterface{}
+	switch {
+	case len(words) == 0:
+		s.fail("names no object")
+	case len(words) == 1:
+		s.fail("does not say what the interface is")
+	case len(words) > 2:
+		s.fail("has %q behind its end", shorten(words[2]))
+	case words[1] != wordDisabled:
+		s.err = unknownWord(words[1], "word", []string{wordDisabled})
+	default:
+		d.Name, s.err = words[0], checkName(words[0], maxInterfaceName)
+	}
+	return d
 }
 
 func (s *statement) providerAddress(subject string) *ProviderAddress {
