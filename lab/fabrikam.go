@@ -12,6 +12,8 @@ import (
 var (
 	// GatewayAddress is the one public address that every site dials.
 	GatewayAddress = netip.MustParseAddr("131.107.10.10")
+	// GatewayAddress6 is its public IPv6 address, which configs/fabrikam does not have.
+	GatewayAddress6 = netip.MustParseAddr("2001:db8:131::10")
 	// GatewayCA is the gateway's customer address, the same for both tenants.
 	GatewayCA = netip.MustParseAddr("10.0.254.2")
 	// GatewayPA is the gateway's provider address.
@@ -105,30 +107,4 @@ func (l *Lab) buildHost(v vm) error {
 		}
 	}
 	return nil
-}
-
-// internetNetworks are the networks that the Internet's router joins; its own address is the lowest of each.
-var internetNetworks = map[string]netip.Prefix{
-	"net131": netip.MustParsePrefix("131.107.10.1/24"),
-	"net59":  netip.MustParsePrefix("59.10.10.1/24"),
-	"net60":  netip.MustParsePrefix("60.10.10.1/24"),
-	"net65":  netip.MustParsePrefix("65.10.10.1/24"),
-	"net66":  netip.MustParsePrefix("66.10.10.1/24"),
-}
-
-// buildInternet makes the router, the machines of nobody in particular, and the gateway's If2.
-func (l *Lab) buildInternet() error {
-	router, err := l.addNode("internet")
-	if err != nil {
-		return err
-	}
-	errs := []error{router.sysctl("ipv4/ip_forward=1", "ipv4/icmp_ratelimit=0")}
-	for name, address := range internetNetworks {
-		errs = append(errs, router.bridge(name, plainMTU, address))
-	}
-	errs = append(errs, l.attach(l.Gateway(), "If2", router, "net131", "gw", plainMTU))
-	_, err = l.addHost("web", router, "net65", "web", netip.PrefixFrom(WebAddress, 24))
-	errs = append(errs, err)
-	_, err = l.addHost("client", router, "net66", "client", netip.PrefixFrom(ClientAddress, 24))
-	return errors.Join(append(errs, err)...)
 }

@@ -65,7 +65,7 @@ func (n *Node) boot(v VM) (*os.File, error) {
 	}
 	everywhere := anywhere
 	if v.Address.Addr().Is6() {
-		everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		everywhere = anywhere6
 		err = n.enableIPv6("eth0")
 	}
 	err = errors.Join(err, n.setMAC("eth0", v.MAC, plainMTU), n.setQueue("eth0", tapQueue),

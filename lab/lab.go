@@ -140,7 +140,7 @@ func (l *Lab) Host(name string) *hnv.Host {
 	return h
 }
 
-// Site is a tenant's site: NY-Contoso, NY-Woodgrove or SFO-Woodgrove.
+// Site is a tenant's site: NY-Contoso, NY-Woodgrove, SFO-Woodgrove or one of AddSite.
 func (l *Lab) Site(name string) *Site {
 	s, ok := l.sites[name]
 	if !ok {
@@ -188,7 +188,11 @@ func (l *Lab) addHost(name string, router *Node, bridge, port string, address ne
 	if err := l.attach(n, "eth0", router, bridge, port, plainMTU); err != nil {
 		return nil, err
 	}
-	return n, errors.Join(n.configure("eth0", address), n.route("eth0", anywhere, address.Masked().Addr().Next()))
+	everywhere := anywhere
+	if address.Addr().Is6() {
+		everywhere, err = anywhere6, n.enableIPv6("eth0")
+	}
+	return n, errors.Join(err, n.configure("eth0", address), n.route("eth0", everywhere, address.Masked().Addr().Next()))
 }
 
 // attach connects a link of a node to a port of another node's bridge.
@@ -199,4 +203,4 @@ func (l *Lab) attach(n *Node, link string, bridgeNode *Node, bridge, port string
 	return bridgeNode.plug(port, bridge)
 }
 
-var anywhere = netip.MustParsePrefix("0.0.0.0/0")
+var anywhere, anywhere6 = netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")

@@ -95,7 +95,7 @@ func TestSiteDialsCarriesTrafficAndComesBackAfterTheGatewaysCharonWasKilled(t *t
 	l := newLab(t)
 	site := l.Site("NY-Contoso")
 	charon := plainGateway(t, l, site.Address)
-	if err := site.Start(t.Context(), lab.PSK); err != nil {
+	if err := site.Start(t.Context(), lab.IKE{Key: lab.PSK}); err != nil {
 		t.Fatal(err)
 	}
 	up := func(ctx context.Context) {
@@ -123,7 +123,7 @@ func TestSiteDialsCarriesTrafficAndComesBackAfterTheGatewaysCharonWasKilled(t *t
 		t.Fatal(err)
 	}
 	plainGateway(t, l, site.Address)
-	if err := site.Restart(t.Context(), lab.PSK); err != nil {
+	if err := site.Restart(t.Context(), lab.IKE{Key: lab.PSK}); err != nil {
 		t.Fatal(err)
 	}
 	up(t.Context())
@@ -133,7 +133,7 @@ func TestSiteWithTheWrongKeyIsRefusedAndSaysWhy(t *testing.T) {
 	l := newLab(t)
 	site := l.Site("SFO-Woodgrove")
 	charon := plainGateway(t, l, site.Address)
-	if err := site.Start(t.Context(), "not the key"); err != nil {
+	if err := site.Start(t.Context(), lab.IKE{Key: "not the key"}); err != nil {
 		t.Fatal(err)
 	}
 	err := site.Up(t.Context())
@@ -146,7 +146,7 @@ func TestSiteWithTheWrongKeyIsRefusedAndSaysWhy(t *testing.T) {
 	if filepath.Base(charon.LogPath) != "charon.log" || !strings.Contains(charon.LogTail(100), "MAC mismatched") {
 		t.Errorf("the gateway's charon did not log it:\n%s", charon.LogTail(100))
 	}
-	if err := site.Restart(t.Context(), lab.PSK); err != nil {
+	if err := site.Restart(t.Context(), lab.IKE{Key: lab.PSK}); err != nil {
 		t.Fatal(err)
 	}
 	if err := site.Up(t.Context()); err != nil {
@@ -158,7 +158,7 @@ func TestCloseLeavesNothingOfTunnels(t *testing.T) {
 	leavesNothing(t, lab.Options{NamespaceDir: "netns"}, func(l *lab.Lab) {
 		plainGateway(t, l, l.Site("NY-Contoso").Address)
 		for _, name := range []string{"NY-Contoso", "NY-Woodgrove", "SFO-Woodgrove"} {
-			if err := l.Site(name).Start(t.Context(), lab.PSK); err != nil {
+			if err := l.Site(name).Start(t.Context(), lab.IKE{Key: lab.PSK}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -177,7 +177,7 @@ func secrets(ctx context.Context, w *World) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(w.Apply(ctx), w.Site("NY-Contoso").Restart(ctx, "another key"))
+	err = errors.Join(w.Apply(ctx), w.Site("NY-Contoso").Restart(ctx, lab.IKE{Key: "another key"}))
 	if err == nil && w.Site("NY-Contoso").Up(ctx) == nil {
 		err = errors.New("the peer with another key came up")
 	}

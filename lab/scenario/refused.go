@@ -160,7 +160,7 @@ func inClear(f ipflow.Flow) bool {
 
 func wrongKey(ctx context.Context, w *World) (seen []string, err error) {
 	s := sites[0]
-	if err := w.Site(s.name).Restart(ctx, "not the key"); err != nil {
+	if err := w.Site(s.name).Restart(ctx, lab.IKE{Key: "not the key"}); err != nil {
 		return nil, err
 	}
 	// The peer learns no more than that it failed.

@@ -80,7 +80,7 @@ func (w *World) connected(ctx context.Context, iface string) (string, error) {
 
 // redial starts a site's charon afresh with the right key, whatever it knew before, and lets it dial.
 func (w *World) redial(ctx context.Context, site string) error {
-	return errors.Join(w.Site(site).Restart(ctx, lab.PSK), w.Site(site).Up(ctx))
+	return errors.Join(w.Site(site).Restart(ctx, lab.IKE{Key: lab.PSK}), w.Site(site).Up(ctx))
 }
 
 func dialByPacket(ctx context.Context, w *World) ([]string, error) {

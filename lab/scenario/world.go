@@ -165,7 +165,7 @@ func (w *World) startCharon(ctx context.Context) (err error) {
 func (w *World) startSites(ctx context.Context) error {
 	var errs []error
 	for _, s := range sites {
-		errs = append(errs, w.Site(s.name).Start(ctx, lab.PSK))
+		errs = append(errs, w.Site(s.name).Start(ctx, lab.IKE{Key: lab.PSK}))
 	}
 	return errors.Join(errs...)
 }
