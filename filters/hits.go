@@ -15,7 +15,7 @@ import (
 const (
 	// Replies are the packets that passed because [Filter.Established] is set.
 	Replies = "established"
-	// Rest are the packets that no rule names, where all are dropped except those that one names.
+	// Rest are the packets that no rule names. They are counted where they are dropped.
 	Rest = "everything else"
 )
 

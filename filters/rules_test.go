@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gopacket/gopacket/layers"
+
 	"bulkhead/filters"
 )
 
@@ -36,8 +38,8 @@ func icmpType(typ, code uint8) func(*filters.Rule) {
 	return func(r *filters.Rule) { r.ICMP = &filters.ICMP{Type: typ, Code: code} }
 }
 
-// A rule names the same packets whether its list says what passes or what is dropped; what no rule names fares the other
-// way, but for the address families that the list does not govern.
+// A rule names the same packets, in the kernel and to [filters.Judge], whether its list says what passes or what is
+// dropped; what no rule names fares the other way, but for the address families that the list does not govern.
 func TestARuleNamesThePacketsItSays(t *testing.T) {
 	const four, six = "10.1.0.10 10.0.0.10", "fd01::10 fd00::10"
 	n := newNetwork(t)
@@ -89,9 +91,9 @@ func TestARuleNamesThePacketsItSays(t *testing.T) {
 			ungoverned: []probe{{six, icmp6(128, 0)}},
 		},
 		{
-			name: "ICMPv6 of a type", rule: rule("any:any:ICMPv6:128:0", "", "", 58, icmpType(128, 0)),
-			named:      []probe{{six, icmp6(128, 0)}},
-			unnamed:    []probe{{six, icmp6(128, 1)}, {six, icmp6(144, 0)}, {six, tcp(1, 2, "SYN")}},
+			name: "ICMPv6 of a type", rule: rule("any:any:ICMPv6:1:4", "", "", 58, icmpType(1, 4)),
+			named:      []probe{{six, icmp6(1, 4)}},
+			unnamed:    []probe{{six, icmp6(1, 0)}, {six, icmp6(4, 1)}, {six, tcp(1, 2, "SYN")}},
 			ungoverned: []probe{{four, icmp(8, 0)}},
 		},
 		{
@@ -139,7 +141,30 @@ func (n *network) want(t *testing.T, f filters.Filter, fate string, all []probe)
 		if got := n.try(t, p); got != fate {
 			t.Errorf("filter %+v: %v %v: %s, want %s", f, p.addresses, p.protocol, got, fate)
 		}
+		judged := filters.Judge([]filters.Filter{f}, f.Link, f.Arriving, p.judged())
+		if judged.Pass != (fate == "passed") || !judged.Pass && judged.Reason != fate {
+			t.Errorf("filter %+v: %v %v is judged %+v, and is %s", f, p.addresses, p.protocol, judged, fate)
+		}
 	}
+}
+
+// judged is the probe as a filter sees it.
+func (p probe) judged() filters.Packet {
+	source, destination, _ := strings.Cut(p.addresses, " ")
+	packet := filters.Packet{
+		Source: netip.MustParseAddr(source), Destination: netip.MustParseAddr(destination), Protocol: uint8(p.protocol),
+	}
+	switch l := p.layer.(type) {
+	case *layers.TCP:
+		packet.SourcePort, packet.DestinationPort = uint16(l.SrcPort), uint16(l.DstPort)
+	case *layers.UDP:
+		packet.SourcePort, packet.DestinationPort = uint16(l.SrcPort), uint16(l.DstPort)
+	case *layers.ICMPv4:
+		packet.ICMP = filters.ICMP{Type: l.TypeCode.Type(), Code: l.TypeCode.Code()}
+	case *layers.ICMPv6:
+		packet.ICMP = filters.ICMP{Type: l.TypeCode.Type(), Code: l.TypeCode.Code()}
+	}
+	return packet
 }
 
 // try sends a probe from where its source lives, and says what became of it.

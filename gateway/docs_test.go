@@ -3,12 +3,14 @@ package gateway
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"bulkhead/compartments"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
+	"bulkhead/filters"
 	"bulkhead/internal/testenv"
 	"bulkhead/nat"
 )
@@ -53,6 +55,13 @@ func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := filters.Set(t.Context(), ns, []filters.Filter{{Link: "IfCe1"}}); err != nil {
+		t.Fatal(err)
+	}
+	filtered, err := filters.Drops(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
 	rooms, err := compartments.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +74,7 @@ func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range append(counted, own...) {
+	for _, d := range slices.Concat(counted, filtered, own) {
 		inCode[d.Where+" "+d.Reason] = true
 	}
 	for reason := range inCode {

@@ -40,12 +40,15 @@ type Passage struct {
 	link             string // that it arrived on; empty for the compartment's own
 }
 
+// Reply tells that the packet answers one that was seen before.
+func (w Passage) Reply() bool { return w.reply }
+
 // Arrive tells what is done to a packet before routing: that arrived on a link, or, where that is empty, that the
 // compartment itself sends.
 func (c Config) Arrive(ns *netns.Namespace, link string, p Packet) (Passage, error) {
 	w := Passage{Packet: p, link: link}
 	if c.isZero() {
-		return w, nil
+		return w, w.find(ns)
 	}
 	outside := link == c.Link
 	if outside && within(nft.Cover(private, c.PrivateDestinations), p.Source.Addr()) {
