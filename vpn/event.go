@@ -110,6 +110,7 @@ func (w *watcher) handle(ev vici.Event) {
 	if _, _, ours := splitName(name); !ours {
 		return
 	}
+	name = baseName(name)
 	w.m.mu.Lock()
 	t := w.m.tunnel(name)
 	e, changed := w.change(t, ev.Name, up, name, s, ev.Timestamp)

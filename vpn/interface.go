@@ -1,7 +1,8 @@
 package vpn
 
 import (
-	"errors"
+	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -75,14 +76,19 @@ type Interface struct {
 	// PeerAddress is the site's, with a pre-shared key always. With the other methods it may be left out for a PeerHost,
 	// or for a site that only dials.
 	PeerAddress netip.Addr
-	// PeerHost is the site's name, which is resolved before each dial.
+	// PeerHost is the site's name, which is resolved again and again. The peer may dial from any address.
 	PeerHost string
 	// Method of authentication; PSK where empty.
 	Method Method
-	// LocalID and RemoteID are the IKE identities in charon's syntax; the addresses where empty. The peer must present
-	// exactly RemoteID, so that wildcards are refused, and no two interfaces of the gateway may have the same. With
-	// certificates RemoteID is the common name of the peer's subject; with EAP it is the gateway that the site has, where
-	// we dial it.
+	// LocalID and RemoteID are the IKE identities in charon's syntax. Where LocalID is empty it is LocalAddress with a
+	// pre-shared key, and the subject of the gateway's certificate otherwise.
+	//
+	// The peer must present exactly RemoteID, so that wildcards are refused, and no two interfaces of the gateway may have
+	// the same. With a pre-shared key it is PeerAddress where empty. With certificates it is the common name of the peer's
+	// subject, which may have other parts, and Name where empty; or a whole subject ("O=Contoso, CN=NY"); or, with its kind
+	// before it ("fqdn:ny.example", "email:", "ipv4:", "ipv6:"), an alternative name that the peer presents and its
+	// certificate has. A peer that we dial, and that answers to its whole subject only, needs the whole one. With EAP it is
+	// that of the site that we dial.
 	LocalID, RemoteID string
 	// PSK is the pre-shared key. A changed one counts from the next authentication on; a standing tunnel stays.
 	PSK Secret
@@ -126,11 +132,16 @@ type Policy struct {
 // withDefaults fills in what was left out, so that what is compared, loaded and shown is the same.
 func (i Interface) withDefaults() Interface {
 	i.LocalAddress, i.PeerAddress = i.LocalAddress.Unmap(), i.PeerAddress.Unmap()
-	if i.LocalID == "" {
-		i.LocalID = i.LocalAddress.String()
+	if i.Method == "" {
+		i.Method = PSK
 	}
-	if i.RemoteID == "" {
-		i.RemoteID = i.PeerAddress.String()
+	switch i.Method {
+	case PSK:
+		i.LocalID = cmp.Or(i.LocalID, i.LocalAddress.String())
+		i.RemoteID = cmp.Or(i.RemoteID, i.PeerAddress.String())
+	case Certificate:
+		i.RemoteID = cmp.Or(i.RemoteID, i.Name)
+	case EAP:
 	}
 	if len(i.IKEProposals) == 0 {
 		i.IKEProposals = defaultIKEProposals
@@ -147,43 +158,34 @@ func (i Interface) withDefaults() Interface {
 	return i
 }
 
-// check finds what charon would misunderstand, or what would let a stranger in. It expects defaults filled in.
-func (i Interface) check() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if i.Name == "" || strings.Contains(i.Name, nameSeparator) {
-		bad("the name %q must not be empty or contain %q", i.Name, nameSeparator)
-	}
-	if i.IfID == 0 {
-		bad("if_id 0 means no xfrm interface: give it one of its own")
-	}
-	if !i.LocalAddress.IsValid() || !i.PeerAddress.IsValid() || i.LocalAddress.Is4() != i.PeerAddress.Is4() ||
-		i.LocalAddress.IsUnspecified() || i.PeerAddress.IsUnspecified() {
-		bad("%v and %v must be two addresses of one family", i.LocalAddress, i.PeerAddress)
-	}
-	for _, id := range []string{i.LocalID, i.RemoteID} {
-		if strings.ContainsAny(id, "*%") {
-			bad("the identity %q has a wildcard: it must be exact", id)
-		}
-	}
-	if len(i.PSK) == 0 {
-		bad("the pre-shared key is empty")
-	}
-	if i.DPD < time.Second {
-		bad("dead peer detection after %v: it must be 1s or more", i.DPD)
-	}
-	switch i.Initiate {
-	case OnDemand, Never, Always:
-	default:
-		bad("initiate %q: it must be %s, %s or %s", i.Initiate, OnDemand, Never, Always)
-	}
-	return errors.Join(errs...)
+// complete is an Interface with what the Manager adds to what is declared.
+type complete struct {
+	Interface
+	resolved netip.Addr // what PeerHost stands for; invalid where that is not known
+	own      *identity  // what the gateway proves itself with, where it does so with a certificate
 }
 
-// sameTunnel tells whether an SA of one would do for the other: same ends, same identities, same xfrm interface.
+// peer is the address that is dialled: the declared one, or what the declared name stands for. It is invalid where
+// there is none.
+func (i complete) peer() netip.Addr {
+	if i.PeerAddress.IsValid() {
+		return i.PeerAddress
+	}
+	return i.resolved
+}
+
+// equal tells whether charon would be told the same about both.
+func (i complete) equal(o complete) bool {
+	return i.Interface.equal(o.Interface) && i.resolved == o.resolved && i.own == o.own
+}
+
+// sameTunnel tells whether an SA of one would do for the other: same ends, same identities, same xfrm interface. What a
+// name stands for may change under a standing SA, which follows its peer (MOBIKE) or is found dead.
 func (i Interface) sameTunnel(o Interface) bool {
-	return i.IfID == o.IfID && i.LocalAddress == o.LocalAddress && i.PeerAddress == o.PeerAddress &&
-		sameID(i.LocalID, o.LocalID) && sameID(i.RemoteID, o.RemoteID)
+	return i.Method == o.Method && i.IfID == o.IfID && i.LocalAddress == o.LocalAddress &&
+		i.PeerAddress == o.PeerAddress && i.PeerHost == o.PeerHost &&
+		sameID(i.LocalID, o.LocalID) && sameID(i.RemoteID, o.RemoteID) &&
+		strings.EqualFold(i.UserName, o.UserName) && i.DialUserName == o.DialUserName
 }
 
 // canDial tells whether there is a peer to dial, and it may be dialled.
@@ -191,42 +193,19 @@ func (i Interface) canDial() bool {
 	return !i.Disabled && (i.PeerAddress.IsValid() || i.PeerHost != "")
 }
 
-// equal tells whether charon would be told the same about both.
+// equal tells whether the same is declared of both.
 func (i Interface) equal(o Interface) bool {
-	return i.Name == o.Name && i.LocalID == o.LocalID && i.RemoteID == o.RemoteID && i.sameTunnel(o) &&
-		slices.Equal(i.PSK, o.PSK) && slices.Equal(i.IKEProposals, o.IKEProposals) &&
-		slices.Equal(i.ESPProposals, o.ESPProposals) && i.DPD == o.DPD && i.Initiate == o.Initiate
+	return i.Name == o.Name && i.LocalID == o.LocalID && i.RemoteID == o.RemoteID && i.UserName == o.UserName &&
+		i.sameTunnel(o) && i.Policy.equal(o.Policy) && i.Initiate == o.Initiate && i.Idle == o.Idle &&
+		i.Disabled == o.Disabled &&
+		bytes.Equal(i.PSK, o.PSK) && bytes.Equal(i.PreviousPSK, o.PreviousPSK) &&
+		bytes.Equal(i.DialPassword, o.DialPassword) && slices.EqualFunc(i.Authorities, o.Authorities, bytes.Equal)
 }
 
-// sameID compares identities as charon does: what differs in case, spacing or spelled-out type only is the same.
-func sameID(a, b string) bool { return canonicalID(a) == canonicalID(b) }
-
-// otherID tells whether charon's rendering of an identity is surely of another one than declared. Distinguished names
-// and key ids are rendered in more ways than one, so that they are given the benefit of the doubt.
-func otherID(rendered, declared string) bool {
-	for _, id := range []string{rendered, declared} {
-		if _, err := netip.ParseAddr(id); err != nil && strings.ContainsAny(id, "=:") {
-			return false
-		}
-	}
-	return !sameID(rendered, declared)
-}
-
-func canonicalID(id string) string {
-	id = strings.ToLower(strings.TrimSpace(id))
-	if addr, err := netip.ParseAddr(strings.TrimPrefix(strings.TrimPrefix(id, "ipv4:"), "ipv6:")); err == nil {
-		return addr.Unmap().String()
-	}
-	for _, prefix := range []string{"@", "fqdn:", "email:", "rfc822:", "userfqdn:"} {
-		id = strings.TrimPrefix(id, prefix)
-	}
-	if !strings.Contains(id, "=") {
-		return id
-	}
-	parts := strings.Split(id, ",")
-	for n, part := range parts {
-		key, value, _ := strings.Cut(part, "=")
-		parts[n] = strings.TrimSpace(key) + "=" + strings.TrimSpace(value)
-	}
-	return strings.Join(parts, ",")
+func (p Policy) equal(o Policy) bool {
+	return slices.Equal(p.IKEProposals, o.IKEProposals) && slices.Equal(p.ESPProposals, o.ESPProposals) &&
+		p.DPD == o.DPD && p.IKELifetime == o.IKELifetime && p.ESPLifetime == o.ESPLifetime &&
+		p.ESPLifetimeBytes == o.ESPLifetimeBytes && p.NoMOBIKE == o.NoMOBIKE &&
+		p.NoFragmentation == o.NoFragmentation && p.ForceEncapsulation == o.ForceEncapsulation &&
+		p.HardwareOffload == o.HardwareOffload
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ var ErrUnknown = errors.New("no such S2S interface")
 type Options struct {
 	// Socket is the path of charon's VICI socket; DefaultSocket where empty.
 	Socket string
+	// Resolver looks up the names of peers; net.DefaultResolver where nil.
+	Resolver *net.Resolver
 	// Log takes what happens to tunnels and to the connection to charon; slog.Default where nil.
 	Log *slog.Logger
 	// OnEvent is called for every Event, one at a time and in order, without a lock held. It must not block for long:
@@ -48,8 +51,9 @@ type Manager struct {
 	have    map[string]loaded // what charon has of ours
 	blocked map[string]bool   // tenants with an interface that waits for another tenant's to go
 
-	reporter *reporter     // with a lock of its own, never taken with mu held
-	wake     chan struct{} // the dial loop
+	auth     authentication // what authentication needs beside the interfaces, guarded by mu
+	reporter *reporter      // with a lock of its own, never taken with mu held
+	wake     chan struct{}  // the dial loop
 
 	mu      sync.Mutex
 	client  *client            // nil while charon is not connected
@@ -68,7 +72,11 @@ func New(opts Options) *Manager {
 	if opts.Log == nil {
 		opts.Log = slog.Default()
 	}
+	if opts.Resolver == nil {
+		opts.Resolver = net.DefaultResolver
+	}
 	return &Manager{
+		auth: newAuthentication(),
 		opts: opts, log: opts.Log, reporter: newReporter(opts), ready: make(chan struct{}),
 		wake: make(chan struct{}, 1),
 		have: map[string]loaded{}, blocked: map[string]bool{},
@@ -129,6 +137,7 @@ func (m *Manager) session(ctx context.Context) error {
 	})
 	// What is loaded is dialled while the rest is loaded still.
 	workers.Go(func() { m.dialLoop(ctx, c) })
+	workers.Go(func() { m.resolveLoop(ctx, c) })
 	if err := m.loadAll(ctx, c); err != nil {
 		m.log.Error("not everything could be loaded", "event", "charon", "reason", err)
 	}
@@ -253,7 +262,12 @@ func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]
 	}
 	for _, conn := range parseConns(messages) {
 		if _, _, ok := splitName(conn.name); ok {
-			have[conn.name] = loaded{conn: true, view: conn}
+			l := have[baseName(conn.name)]
+			l.conns = append(l.conns, conn.name)
+			if conn.name == baseName(conn.name) {
+				l.view = conn
+			}
+			have[baseName(conn.name)] = l
 		}
 	}
 	shared, err := c.call(ctx, "get-shared", nil)
@@ -262,9 +276,9 @@ func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]
 	}
 	for _, name := range texts(shared, "keys") {
 		if _, _, ok := splitName(name); ok {
-			l := have[name]
-			l.secret = true
-			have[name] = l
+			l := have[baseName(name)]
+			l.secrets = append(l.secrets, name)
+			have[baseName(name)] = l
 		}
 	}
 	sas, err := listSAs(ctx, c, "")
@@ -280,19 +294,21 @@ func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]
 	return have, sas, nil
 }
 
-// listSAs lists the IKE_SAs of one connection, or of all with an empty name, by connection.
+// listSAs lists the IKE_SAs of one interface, or of all with an empty name, by the name at charon.
 func listSAs(ctx context.Context, c *client, name string) (map[string][]ikeSA, error) {
-	in := vici.NewMessage()
+	in := []*vici.Message{nil}
 	if name != "" {
-		in = arguments("ike", name)
-	}
-	messages, err := c.list(ctx, "list-sas", in)
-	if err != nil {
-		return nil, err
+		in = []*vici.Message{arguments("ike", name), arguments("ike", name+answering)}
 	}
 	sas := map[string][]ikeSA{}
-	for _, sa := range parseSAs(messages) {
-		sas[sa.name] = append(sas[sa.name], sa)
+	for _, in := range in {
+		messages, err := c.list(ctx, "list-sas", in)
+		if err != nil {
+			return nil, err
+		}
+		for _, sa := range parseSAs(messages) {
+			sas[sa.name] = append(sas[sa.name], sa)
+		}
 	}
 	return sas, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,50 +34,183 @@ func (b *builder) set(key string, value any) *builder {
 	return b
 }
 
-// connMessage is the argument of load-conn. It never has `start_action = start`, which would make charon end SAs when a
-// changed connection is loaded; dialling is the Manager's, or the trap policy's.
-func connMessage(name string, i Interface) (*vici.Message, error) {
+// orders are what charon is told about one interface, in this order: what an earlier one of a kind leaves out is
+// unloaded.
+type orders struct {
+	secrets []order // load-shared; of several for one identity, charon uses the one that was loaded last
+	conns   []order // load-conn
+}
+
+// order is one message and the name that charon knows its object by.
+type order struct {
+	name string
+	msg  *vici.Message
+}
+
+// add appends a message, unless building it failed.
+func add(list []order, name string, b *builder) ([]order, error) {
+	if b.err != nil {
+		return list, b.err
+	}
+	return append(list, order{name, b.msg}), nil
+}
+
+// messages are the orders that carry out one interface. With newKey the peer is believed to have the newer one of two
+// pre-shared keys.
+func messages(name string, i complete, newKey bool) (orders, error) {
+	switch i.Method {
+	case Certificate:
+		return certificateOrders(name, i)
+	default:
+		return pskOrders(name, i, newKey)
+	}
+}
+
+// pskOrders are those of an interface with a pre-shared key. The peer's identity is the only owner of its keys, see the
+// package's comment. Each of two keys opens the tunnel for the peer, but charon itself uses the one that it got last.
+func pskOrders(name string, i complete, newKey bool) (orders, error) {
+	keys := []order{}
+	for _, key := range []struct {
+		name string
+		key  Secret
+	}{{name, i.PSK}, {name + previousKey, i.PreviousPSK}} {
+		if len(key.key) == 0 {
+			continue
+		}
+		var err error
+		keys, err = add(keys, key.name, newMessage().
+			set("id", key.name).
+			set("type", "IKE").
+			set("data", string(key.key)).
+			set("owners", []string{i.RemoteID}))
+		if err != nil {
+			return orders{}, err
+		}
+	}
+	if newKey {
+		slices.Reverse(keys)
+	}
+	conns, err := add(nil, name, newMessage().set(name, connBase(name, i).
+		// Nobody needs to know whom the other interfaces trust.
+		set("send_certreq", "no").
+		set("local", newMessage().set("auth", "psk").set("id", i.LocalID)).
+		set("remote", newMessage().set("auth", "psk").set("id", i.RemoteID))))
+	return orders{secrets: keys, conns: conns}, err
+}
+
+// certificateOrders are those of an interface whose ends have certificates. The peer's must come from one of the
+// interface's own authorities: charon trusts all that any connection names.
+func certificateOrders(name string, i complete) (orders, error) {
+	if i.own == nil || i.own.leaf == nil {
+		return orders{}, errNoCertificate
+	}
+	conns, err := add(nil, name, newMessage().set(name, connBase(name, i).
+		set("local", ownCertificate(i)).
+		set("remote", peerCertificate(i))))
+	return orders{conns: conns}, err
+}
+
+// ownCertificate is the end of a connection that proves itself with the gateway's certificate. Its peers do not always
+// ask for it.
+func ownCertificate(i complete) *builder {
+	local := newMessage().set("auth", "pubkey").set("certs", []string{string(i.own.leaf.Raw)})
+	if i.LocalID != "" {
+		local.set("id", i.LocalID)
+	}
+	return local
+}
+
+// peerCertificate is the end of a connection that must prove itself with a certificate.
+func peerCertificate(i complete) *builder {
+	authorities := make([]string, len(i.Authorities))
+	for n, der := range i.Authorities {
+		authorities[n] = string(der)
+	}
+	revocation := "relaxed"
+	if i.own.revocation == RevocationStrict {
+		revocation = "strict"
+	}
+	return newMessage().
+		set("auth", "pubkey").
+		set("id", certificateID(i.RemoteID)).
+		set("cacerts", authorities).
+		set("revocation", revocation)
+}
+
+// connBase is what the load-conn of every kind of authentication has in common. It never has `start_action = start`,
+// which would make charon end SAs when a changed connection is loaded; dialling is the Manager's, or the trap policy's.
+func connBase(name string, i complete) *builder {
+	_, child, _ := splitName(name)
 	ifID := strconv.FormatUint(uint64(i.IfID), 10)
+	return newMessage().
+		set("version", "2").
+		set("local_addrs", []string{i.LocalAddress.String()}).
+		set("remote_addrs", remoteAddrs(i)).
+		set("proposals", i.IKEProposals).
+		set("if_id_in", ifID).
+		set("if_id_out", ifID).
+		set("mobike", yesNo(!i.NoMOBIKE)).
+		set("fragmentation", yesNo(!i.NoFragmentation)).
+		set("encap", yesNo(i.ForceEncapsulation)).
+		set("dpd_delay", seconds(i.DPD)).
+		setTime("rekey_time", i.IKELifetime).
+		set("keyingtries", "1").
+		set("send_cert", "always").
+		// A peer that claims to be new must not end the SAs of whoever has the same identities.
+		set("unique", "never").
+		set("children", newMessage().set(child, childMessage(i)))
+}
+
+func childMessage(i complete) *builder {
 	action := "trap"
-	if i.Initiate == Never {
+	if i.Initiate == Never || !i.peer().IsValid() {
 		action = "none"
 	}
-	child := newMessage().
+	b := newMessage().
 		set("mode", "tunnel").
 		set("local_ts", anywhere).
 		set("remote_ts", anywhere).
 		set("esp_proposals", i.ESPProposals).
 		set("replay_window", strconv.Itoa(replayWindow)).
+		setTime("rekey_time", i.ESPLifetime).
+		setTime("inactivity", i.Idle).
 		set("start_action", action).
 		set("close_action", action).
 		set("dpd_action", action)
-	conn := newMessage().
-		set("version", "2").
-		set("local_addrs", []string{i.LocalAddress.String()}).
-		set("remote_addrs", []string{i.PeerAddress.String()}).
-		set("proposals", i.IKEProposals).
-		set("if_id_in", ifID).
-		set("if_id_out", ifID).
-		set("mobike", "yes").
-		set("dpd_delay", seconds(i.DPD)).
-		set("keyingtries", "1").
-		// A peer that claims to be new must not end the SAs of whoever has the same identities.
-		set("unique", "never").
-		set("local", newMessage().set("auth", "psk").set("id", i.LocalID)).
-		set("remote", newMessage().set("auth", "psk").set("id", i.RemoteID)).
-		set("children", newMessage().set(i.Name, child))
-	whole := newMessage().set(name, conn)
-	return whole.msg, whole.err
+	if i.ESPLifetimeBytes > 0 {
+		b.set("rekey_bytes", strconv.FormatUint(i.ESPLifetimeBytes, 10))
+	}
+	if i.HardwareOffload {
+		b.set("hw_offload", "auto")
+	}
+	return b
 }
 
-// secretMessage is the argument of load-shared. The peer's identity is the only owner, see the package's comment.
-func secretMessage(name string, i Interface) (*vici.Message, error) {
-	b := newMessage().
-		set("id", name).
-		set("type", "IKE").
-		set("data", string(i.PSK)).
-		set("owners", []string{i.RemoteID})
-	return b.msg, b.err
+// remoteAddrs is where the peer may be. The first is dialled. One that is known by a name only, or by none, may dial from
+// anywhere: its certificate or its user says who it is, and a name may stand for another address by now.
+func remoteAddrs(i complete) []string {
+	switch {
+	case i.PeerAddress.IsValid():
+		return []string{i.PeerAddress.String()}
+	case i.resolved.IsValid():
+		return []string{i.resolved.String(), "%any"}
+	}
+	return []string{"%any"}
+}
+
+// setTime adds a duration, unless it is 0.
+func (b *builder) setTime(key string, d time.Duration) *builder {
+	if d > 0 {
+		b.set(key, seconds(d))
+	}
+	return b
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
 }
 
 // arguments builds a flat message of keys and values in turn.

@@ -3,17 +3,17 @@ package vpn
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // loaded is what charon has of ours under one name.
 type loaded struct {
-	// conn and secret tell which of the two are there.
-	conn, secret bool
-	// An entry with neither has an SA.
-	// known is set when iface is what this Manager loaded. Otherwise view is all that charon tells about a connection
-	// which an earlier daemon loaded.
+	// conns and secrets are their names at charon. An entry with neither has an SA.
+	conns, secrets []string
+	// known is set when iface is what this Manager loaded, and all of it. Otherwise view is all that charon tells about a
+	// connection which an earlier daemon loaded.
 	known bool
-	iface Interface
+	iface complete
 	view  connection
 }
 
@@ -30,13 +30,13 @@ const (
 type step struct {
 	name   string // at charon
 	remove bool   // else load
-	iface  Interface
+	iface  complete
 	stale  staleSAs
 }
 
 // plan compares what charon has of one tenant with what is wanted, both by the name at charon. Removals come first: an
 // interface may take over the peer of one that goes. Nothing is planned for what is as it should be.
-func plan(have map[string]loaded, want map[string]Interface) []step {
+func plan(have map[string]loaded, want map[string]complete) []step {
 	var steps []step
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		if _, ok := want[name]; !ok {
@@ -48,11 +48,11 @@ func plan(have map[string]loaded, want map[string]Interface) []step {
 		got, ok := have[name]
 		s := step{name: name, iface: wanted}
 		switch {
-		case ok && got.conn && got.secret && got.known && got.iface.equal(wanted):
+		case ok && got.known && got.iface.equal(wanted):
 			continue
-		case !ok, got.known && got.iface.sameTunnel(wanted):
+		case !ok, got.known && got.iface.sameTunnel(wanted.Interface):
 			s.stale = staleNone
-		case got.known, got.conn && !got.view.fits(wanted):
+		case got.known, len(got.conns) > 0 && !got.view.fits(wanted):
 			s.stale = staleAll
 		default:
 			s.stale = staleMismatch
@@ -62,17 +62,24 @@ func plan(have map[string]loaded, want map[string]Interface) []step {
 	return steps
 }
 
-// clash finds another interface, of any tenant, whose identities would let one peer's key open the other's tunnel. It
-// returns that one's name at charon, or "".
+// clash finds another interface, of any tenant, whose peer could be taken for this one's: with a pre-shared key, one
+// peer's key would open the other's tunnel. It returns that one's name at charon, or "".
 func clash(name string, i Interface, others map[string]Interface) string {
 	for _, other := range slices.Sorted(maps.Keys(others)) {
-		o := others[other]
-		if other == name {
-			continue
-		}
-		if sameID(i.RemoteID, o.RemoteID) || sameID(i.RemoteID, o.LocalID) || sameID(i.LocalID, o.RemoteID) {
+		if other != name && i.clashes(others[other]) {
 			return other
 		}
 	}
 	return ""
+}
+
+// clashes must be the same both ways.
+func (i Interface) clashes(o Interface) bool {
+	if i.UserName != "" && strings.EqualFold(i.UserName, o.UserName) {
+		return true
+	}
+	if i.Method == EAP || o.Method == EAP {
+		return false // RemoteID is only whom we dial
+	}
+	return overlap(i.peerID(), o.peerID()) || sameID(i.peerID(), o.LocalID) || sameID(i.LocalID, o.peerID())
 }

@@ -28,15 +28,7 @@ func TestMessagesToCharonAreAsTheGoldensSay(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn, err := connMessage("Contoso/"+i.Name, i)
-			if err != nil {
-				t.Fatal(err)
-			}
-			secret, err := secretMessage("Contoso/"+i.Name, i)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := "load-conn " + conn.String() + "load-shared " + secret.String()
+			got := told(t, "Contoso/"+i.Name, complete{Interface: i})
 			path := filepath.Join("testdata", "message-"+name+".golden")
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
@@ -129,35 +121,37 @@ func TestSameIDComparesAsCharonDoes(t *testing.T) {
 }
 
 func TestPlanComparesWhatCharonHasWithWhatIsWanted(t *testing.T) {
-	a, b := iface("a", 1), iface("b", 2)
-	view := func(i Interface) connection {
+	a, b := complete{Interface: iface("a", 1)}, complete{Interface: iface("b", 2)}
+	view := func(i complete) connection {
 		return connection{localAddrs: []string{i.LocalAddress.String()}, remotes: []string{i.PeerAddress.String()},
 			localID: i.LocalID, remoteID: i.RemoteID}
 	}
-	has := func(i Interface) loaded { return loaded{conn: true, secret: true, known: true, iface: i} }
+	has := func(i complete) loaded {
+		return loaded{conns: []string{i.Name}, secrets: []string{i.Name}, known: true, iface: i}
+	}
 	for name, c := range map[string]struct {
 		have map[string]loaded
-		want map[string]Interface
+		want map[string]complete
 		plan []step
 	}{
 		"nothing":  {},
-		"new":      {nil, map[string]Interface{"a": a}, []step{{name: "a", iface: a, stale: staleNone}}},
-		"as it is": {map[string]loaded{"a": has(a)}, map[string]Interface{"a": a}, nil},
-		"gone, then new": {map[string]loaded{"b": has(b)}, map[string]Interface{"a": a},
+		"new":      {nil, map[string]complete{"a": a}, []step{{name: "a", iface: a, stale: staleNone}}},
+		"as it is": {map[string]loaded{"a": has(a)}, map[string]complete{"a": a}, nil},
+		"gone, then new": {map[string]loaded{"b": has(b)}, map[string]complete{"a": a},
 			[]step{{name: "b", remove: true, stale: staleAll}, {name: "a", iface: a}}},
-		"other key": {map[string]loaded{"a": has(iface("a", 1, func(i *Interface) { i.PSK = Secret("x") }))},
-			map[string]Interface{"a": a}, []step{{name: "a", iface: a, stale: staleNone}}},
-		"other peer": {map[string]loaded{"a": has(b)}, map[string]Interface{"a": a},
+		"other key": {map[string]loaded{"a": has(complete{Interface: iface("a", 1, func(i *Interface) { i.PSK = Secret("x") })})},
+			map[string]complete{"a": a}, []step{{name: "a", iface: a, stale: staleNone}}},
+		"other peer": {map[string]loaded{"a": has(b)}, map[string]complete{"a": a},
 			[]step{{name: "a", iface: a, stale: staleAll}}},
-		"an earlier daemon's": {map[string]loaded{"a": {conn: true, secret: true, view: view(a)}},
-			map[string]Interface{"a": a}, []step{{name: "a", iface: a, stale: staleMismatch}}},
-		"an earlier daemon's, other peer": {map[string]loaded{"a": {conn: true, view: view(b)}},
-			map[string]Interface{"a": a}, []step{{name: "a", iface: a, stale: staleAll}}},
-		"half loaded": {map[string]loaded{"a": {secret: true}}, map[string]Interface{"a": a},
+		"an earlier daemon's": {map[string]loaded{"a": {conns: []string{"a"}, secrets: []string{"a"}, view: view(a)}},
+			map[string]complete{"a": a}, []step{{name: "a", iface: a, stale: staleMismatch}}},
+		"an earlier daemon's, other peer": {map[string]loaded{"a": {conns: []string{"a"}, view: view(b)}},
+			map[string]complete{"a": a}, []step{{name: "a", iface: a, stale: staleAll}}},
+		"half loaded": {map[string]loaded{"a": {secrets: []string{"a"}}}, map[string]complete{"a": a},
 			[]step{{name: "a", iface: a, stale: staleMismatch}}},
 	} {
 		got := plan(c.have, c.want)
-		opts := []cmp.Option{cmp.AllowUnexported(step{}), cmpopts.EquateComparable(a.LocalAddress)}
+		opts := []cmp.Option{cmp.AllowUnexported(step{}, complete{}), cmpopts.EquateComparable(a.LocalAddress)}
 		if diff := cmp.Diff(c.plan, got, opts...); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ const (
 
 // ikeSA is what charon says about one IKE_SA.
 type ikeSA struct {
-	name         string // of the connection
+	name         string // of the interface, at charon
 	id           string // unique while charon runs; a rekeyed IKE_SA has a new one
 	state        string
 	local, peer  string // address:port
@@ -53,7 +54,7 @@ func (c childSA) up() bool {
 // parseIKE reads the section of an IKE_SA in list-sa and in the events.
 func parseIKE(name string, m *vici.Message) ikeSA {
 	sa := ikeSA{
-		name:         name,
+		name:         baseName(name),
 		id:           text(m, "uniqueid"),
 		state:        text(m, "state"),
 		local:        endpoint(m, "local-host", "local-port"),
@@ -160,16 +161,16 @@ func parseConns(messages []*vici.Message) []connection {
 	return conns
 }
 
-// fits tells whether the connection is between the interface's ends and identities, as far as charon says.
-func (c connection) fits(i Interface) bool {
+// fits tells whether the connection is between the interface's ends and identities, as far as charon says. What a peer's
+// name stands for may have changed since.
+func (c connection) fits(i complete) bool {
 	return len(c.localAddrs) == 1 && c.localAddrs[0] == i.LocalAddress.String() &&
-		len(c.remotes) == 1 && c.remotes[0] == i.PeerAddress.String() &&
-		!otherID(c.localID, i.LocalID) && !otherID(c.remoteID, i.RemoteID)
+		(!i.PeerAddress.IsValid() || slices.Equal(c.remotes, remoteAddrs(i))) &&
+		!otherID(c.localID, i.LocalID) && !i.otherPeer(c.remoteID)
 }
 
 // fits tells whether the SA belongs to the interface as it is declared now. The peer's address is left out: a peer may
 // have moved (MOBIKE), or be behind NAT.
 func (sa ikeSA) fits(i Interface) bool {
-	return sa.ifIDIn == i.IfID && sa.ifIDOut == i.IfID &&
-		!otherID(sa.localID, i.LocalID) && !otherID(sa.peerID, i.RemoteID)
+	return sa.ifIDIn == i.IfID && sa.ifIDOut == i.IfID && !otherID(sa.localID, i.LocalID) && !i.otherPeer(sa.peerID)
 }

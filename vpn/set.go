@@ -88,6 +88,7 @@ func (m *Manager) take(tenant, name string, i Interface) {
 	}
 	wasDeclared := t.declared
 	t.declared, t.want = true, i
+	m.auth.lookSoon(i)
 	t.reachable()
 	t.dial = dialing{upAt: t.dial.upAt, restore: t.dial.restore, until: t.dial.until}
 	if !wasDeclared && t.up() {
@@ -97,10 +98,15 @@ func (m *Manager) take(tenant, name string, i Interface) {
 	}
 }
 
-// loadAll brings every tenant that was set to what is desired of it.
+// loadAll brings charon to what is desired.
 func (m *Manager) loadAll(ctx context.Context, c *client) error {
 	m.apply.Lock()
 	defer m.apply.Unlock()
+	return errors.Join(m.loadCredentials(ctx, c), m.applyAll(ctx, c))
+}
+
+// applyAll brings every tenant that was set to what is desired of it. It must be called with apply held.
+func (m *Manager) applyAll(ctx context.Context, c *client) error {
 	m.mu.Lock()
 	tenants := slices.Sorted(maps.Keys(m.tenants))
 	m.mu.Unlock()
@@ -118,15 +124,15 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 	delete(m.blocked, tenant)
 	for _, s := range plan(have, want) {
 		var err error
-		other := clash(s.name, s.iface, others)
+		other := clash(s.name, s.iface.Interface, others)
 		switch {
 		case s.remove:
-			err = m.remove(ctx, c, s)
+			err = m.remove(ctx, c, s.name)
 		case other != "":
 			m.blocked[tenant] = true
-			err = fmt.Errorf("its identities clash with those of %s: a peer's key must open one tunnel only", other)
+			err = fmt.Errorf("its identities clash with those of %s: one peer must open one tunnel only", other)
 		default:
-			others[s.name] = s.iface
+			others[s.name] = s.iface.Interface
 			err = m.load(ctx, c, s)
 		}
 		if err == nil {
@@ -145,12 +151,14 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 // collect gathers what charon has of the tenant, what is wanted, and what must not clash with it: what other tenants
 // have loaded, an earlier daemon's connections included, and what of the tenant's own stays as it is. It must be called
 // with apply held.
-func (m *Manager) collect(tenant string) (have map[string]loaded, want, others map[string]Interface) {
-	have, want, others = map[string]loaded{}, map[string]Interface{}, map[string]Interface{}
+func (m *Manager) collect(tenant string) (
+	have map[string]loaded, want map[string]complete, others map[string]Interface,
+) {
+	have, want, others = map[string]loaded{}, map[string]complete{}, map[string]Interface{}
 	m.mu.Lock()
 	for name, t := range m.tunnels {
 		if t.declared && t.tenant == tenant && !t.want.Disabled {
-			want[name] = t.want
+			want[name] = m.auth.complete(t.want)
 		}
 	}
 	m.mu.Unlock()
@@ -159,11 +167,11 @@ func (m *Manager) collect(tenant string) (have map[string]loaded, want, others m
 		wanted, stays := want[name]
 		switch {
 		case owner != tenant && l.known:
-			others[name] = l.iface
-		case owner != tenant && l.conn:
+			others[name] = l.iface.Interface
+		case owner != tenant && len(l.conns) > 0:
 			others[name] = Interface{LocalID: l.view.localID, RemoteID: l.view.remoteID}
 		case owner == tenant && l.known && stays && l.iface.equal(wanted):
-			others[name] = l.iface
+			others[name] = l.iface.Interface
 		}
 		if owner == tenant {
 			have[name] = l
@@ -172,61 +180,103 @@ func (m *Manager) collect(tenant string) (have map[string]loaded, want, others m
 	return have, want, others
 }
 
-// load loads the secret and the connection of one interface, and ends the SAs that do not belong to it any more.
+// load loads the secrets and the connections of one interface, unloads those that it had and has no more, and ends the
+// SAs that do not belong to it any more.
 func (m *Manager) load(ctx context.Context, c *client, s step) error {
-	secret, err := secretMessage(s.name, s.iface)
-	if err != nil {
-		return err
-	}
-	conn, err := connMessage(s.name, s.iface)
+	want, err := messages(s.name, s.iface, m.peerHasNewKey(s.name))
 	if err != nil {
 		return err
 	}
 	l := m.have[s.name]
 	l.known = false
 	m.have[s.name] = l
-	if _, err := c.call(ctx, "load-shared", secret); err != nil {
-		return err
+	for _, secret := range want.secrets {
+		if _, err := c.call(ctx, "load-shared", secret.msg); err != nil {
+			return err
+		}
+		m.note(s.name, func(l *loaded) { l.secrets = with(l.secrets, secret.name) })
 	}
-	l.secret = true
-	m.have[s.name] = l
-	if _, err := c.call(ctx, "load-conn", conn); err != nil {
+	for _, conn := range want.conns {
+		if _, err := c.call(ctx, "load-conn", conn.msg); err != nil {
+			return err
+		}
+		m.note(s.name, func(l *loaded) { l.conns = with(l.conns, conn.name) })
+	}
+	if err := m.unload(ctx, c, s.name, want); err != nil {
 		return err
 	}
 	if err := m.end(ctx, c, s); err != nil {
 		// The connection is the new one, the SAs are not: the next Set must look at them again.
-		l.conn, l.view = true, connection{}
-		m.have[s.name] = l
+		m.note(s.name, func(l *loaded) { l.view = connection{} })
 		return err
 	}
-	m.have[s.name] = loaded{conn: true, secret: true, known: true, iface: s.iface}
+	m.note(s.name, func(l *loaded) { l.known, l.iface = true, s.iface })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.usable[s.name] = true
+	m.usable[s.name] = s.iface.peer().IsValid()
 	return nil
 }
 
-// remove unloads one interface and ends its SAs. The connection goes first, so that nobody dials it again.
-func (m *Manager) remove(ctx context.Context, c *client, s step) error {
-	l := m.have[s.name]
-	if l.conn {
-		if _, err := c.call(ctx, "unload-conn", arguments("name", s.name)); err != nil {
-			return err
-		}
-		l.conn, l.known = false, false
-		m.have[s.name] = l
+// note changes what is noted of one interface at charon. It must be called with apply held.
+func (m *Manager) note(name string, change func(*loaded)) {
+	l := m.have[name]
+	change(&l)
+	m.have[name] = l
+}
+
+// with is the list with the name in it.
+func with(list []string, name string) []string {
+	if slices.Contains(list, name) {
+		return list
 	}
-	if l.secret {
-		if _, err := c.call(ctx, "unload-shared", arguments("id", s.name)); err != nil {
-			return err
-		}
-		l.secret = false
-		m.have[s.name] = l
-	}
-	if err := m.end(ctx, c, s); err != nil {
+	return append(slices.Clone(list), name)
+}
+
+// without is the list without the name.
+func without(list []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(n string) bool { return n == name })
+}
+
+// remove unloads one interface and ends its SAs.
+func (m *Manager) remove(ctx context.Context, c *client, name string) error {
+	m.note(name, func(l *loaded) { l.known = false })
+	m.mu.Lock()
+	delete(m.usable, name)
+	m.mu.Unlock()
+	if err := m.unload(ctx, c, name, orders{}); err != nil {
 		return err
 	}
-	delete(m.have, s.name)
+	if err := m.end(ctx, c, step{name: name, stale: staleAll}); err != nil {
+		return err
+	}
+	delete(m.have, name)
+	return nil
+}
+
+// unload unloads what charon has of one interface and is not wanted. Connections go first, so that nobody dials them
+// again.
+func (m *Manager) unload(ctx context.Context, c *client, name string, want orders) error {
+	wanted := func(list []order, name string) bool {
+		return slices.ContainsFunc(list, func(o order) bool { return o.name == name })
+	}
+	for _, conn := range m.have[name].conns {
+		if wanted(want.conns, conn) {
+			continue
+		}
+		if _, err := c.call(ctx, "unload-conn", arguments("name", conn)); err != nil {
+			return err
+		}
+		m.note(name, func(l *loaded) { l.conns = without(l.conns, conn) })
+	}
+	for _, secret := range m.have[name].secrets {
+		if wanted(want.secrets, secret) {
+			continue
+		}
+		if _, err := c.call(ctx, "unload-shared", arguments("id", secret)); err != nil {
+			return err
+		}
+		m.note(name, func(l *loaded) { l.secrets = without(l.secrets, secret) })
+	}
 	return nil
 }
 
@@ -239,7 +289,7 @@ func (m *Manager) end(ctx context.Context, c *client, s step) error {
 	case staleMismatch:
 		m.mu.Lock()
 		for id, sa := range m.tunnel(s.name).ikes {
-			if !sa.fits(s.iface) {
+			if !sa.fits(s.iface.Interface) {
 				ids[id] = true
 			}
 		}
