@@ -13,6 +13,7 @@ import (
 	"bulkhead/filters"
 	"bulkhead/internal/testenv"
 	"bulkhead/nat"
+	"bulkhead/trigger"
 )
 
 // documented are the reasons in docs/drops.md, as "where reason".
@@ -74,7 +75,19 @@ func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range slices.Concat(counted, filtered, own) {
+	waiting, err := trigger.Open(ns, trigger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer waiting.Close()
+	if err := waiting.Set(nil); err != nil {
+		t.Fatal(err)
+	}
+	held, err := trigger.Drops(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range slices.Concat(counted, filtered, own, held) {
 		inCode[d.Where+" "+d.Reason] = true
 	}
 	for reason := range inCode {

@@ -24,7 +24,7 @@ func (t Table) fingerprint() (string, error) {
 	}
 	for _, s := range t.Sets {
 		key, data := s.Key.GetNFTMagic(), s.Data.GetNFTMagic()
-		if err := write.Encode([]any{"set", s.Name, key, data, s.Interval, s.Elements}); err != nil {
+		if err := write.Encode([]any{"set", s.Name, key, data, s.Interval, s.Timeouts, s.Elements}); err != nil {
 			return "", fmt.Errorf("nftables table %s: fingerprint of set %s: %w", t.Name, s.Name, err)
 		}
 	}

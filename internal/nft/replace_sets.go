@@ -111,6 +111,7 @@ func (s Set) toVerdict() bool { return s.Data.GetNFTMagic() == nftables.TypeVerd
 func (s Set) forKernel(table *nftables.Table, id uint32) *nftables.Set {
 	set := &nftables.Set{
 		Table: table, ID: id, Name: s.Name, KeyType: s.Key, DataType: s.Data, IsMap: s.isMap(), Interval: s.Interval,
+		HasTimeout: s.Timeouts,
 	}
 	if s.Key.Name == nftables.TypeIFName.Name {
 		set.KeyByteOrder = binaryutil.NativeEndian // without it nft(8) cannot print the names
@@ -125,7 +126,7 @@ func (s Set) is(have *nftables.Set) bool {
 		// The library reads the type of a map's verdicts into that of its keys.
 		key, data = s.Key, nftables.TypeVerdict
 	}
-	return s.Name == have.Name && s.isMap() == have.IsMap && s.Interval == have.Interval &&
+	return s.Name == have.Name && s.isMap() == have.IsMap && s.Interval == have.Interval && s.Timeouts == have.HasTimeout &&
 		s.Key.GetNFTMagic() == key.GetNFTMagic() && s.Data.GetNFTMagic() == data.GetNFTMagic()
 }
 

@@ -49,6 +49,8 @@ type Set struct {
 	Data nftables.SetDatatype
 	// Interval tells that the elements are ranges: a start, and an end one past the last.
 	Interval bool
+	// Timeouts tells that elements may be given a time after which they are gone, as [AddLink] does.
+	Timeouts bool
 	// Elements of the set, in a stable order, because they are part of the fingerprint.
 	Elements []nftables.SetElement
 }
