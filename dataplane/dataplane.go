@@ -48,6 +48,7 @@ type Dataplane struct {
 	standIns   *table[doorsAddress, doorsStandIn]
 	routes     *routeTable
 	owners     *owners
+	policers   map[doorsAddress]policerRate
 }
 
 // Open loads the doors and adopts what an earlier process pinned below dir: maps keep their contents, and attached
@@ -106,7 +107,7 @@ func (d *Dataplane) readMaps() error {
 	d.owners, errs[8] = readOwners(m.Owners)
 	d.standIns, errs[9] = readTable(m.StandIns, "provider address that stands for an interface's",
 		func(_ doorsAddress, v doorsStandIn) uint32 { return v.Tenant })
-	return errors.Join(append(errs[:], d.readL2Only())...)
+	return errors.Join(append(errs[:], d.readL2Only(), d.readPolicers())...)
 }
 
 func (d *Dataplane) readL2Only() (err error) {

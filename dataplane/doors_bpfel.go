@@ -151,6 +151,13 @@ type doorsOwnerKey struct {
 	Port      uint16
 }
 
+type doorsPolicer struct {
+	_     structs.HostLayout
+	Due   uint64
+	Price uint64
+	Depth uint64
+}
+
 type doorsPort struct {
 	_       structs.HostLayout
 	Tenant  uint32
@@ -293,6 +300,7 @@ const (
 	doorsMapL2only       = "l2only"
 	doorsMapLocal        = "local"
 	doorsMapOwners       = "owners"
+	doorsMapPolicers     = "policers"
 	doorsMapPorts        = "ports"
 	doorsMapProviders    = "providers"
 	doorsMapRecords      = "records"
@@ -371,6 +379,7 @@ type doorsMapSpecs struct {
 	L2only     *ebpf.MapSpec `ebpf:"l2only"`
 	Local      *ebpf.MapSpec `ebpf:"local"`
 	Owners     *ebpf.MapSpec `ebpf:"owners"`
+	Policers   *ebpf.MapSpec `ebpf:"policers"`
 	Ports      *ebpf.MapSpec `ebpf:"ports"`
 	Providers  *ebpf.MapSpec `ebpf:"providers"`
 	Records    *ebpf.MapSpec `ebpf:"records"`
@@ -419,6 +428,7 @@ type doorsMaps struct {
 	L2only     *ebpf.Map `ebpf:"l2only"`
 	Local      *ebpf.Map `ebpf:"local"`
 	Owners     *ebpf.Map `ebpf:"owners"`
+	Policers   *ebpf.Map `ebpf:"policers"`
 	Ports      *ebpf.Map `ebpf:"ports"`
 	Providers  *ebpf.Map `ebpf:"providers"`
 	Records    *ebpf.Map `ebpf:"records"`
@@ -442,6 +452,7 @@ func (m *doorsMaps) Close() error {
 		m.L2only,
 		m.Local,
 		m.Owners,
+		m.Policers,
 		m.Ports,
 		m.Providers,
 		m.Records,

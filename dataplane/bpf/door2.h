@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Door 2, on the Internet: by public address, and port where tenants share one, into a compartment and out of it.
 #pragma once
-#include "owner.h"
+#include "policer.h"
 
 #define DOOR2_REACH (ETHER + 40)
 
@@ -65,7 +65,8 @@ static __always_inline bool is_ip(struct ether *e, void *end)
 	       (e->proto == bpf_htons(ETH_P_IPV6) && *first >> 4 == 6);
 }
 
-// Everything that comes in from the Internet. What is for no address of tenants or of the pool is the kernel's.
+// Everything that comes in from the Internet. What is for no address of tenants or of the pool is the kernel's,
+// unless it is ESP beyond what its peer may send.
 SEC("tcx/ingress")
 int door2_wire(struct __sk_buff *skb)
 {
@@ -86,7 +87,7 @@ int door2_wire(struct __sk_buff *skb)
 		return external_nd(skb, g, &p);
 	o = whole_address(&p.dst);
 	if (!o)
-		return NEXT;
+		return own(skb, &p);
 	if (skb->pkt_type != TO_US)
 		return drop(skb, o->tenant, DOOR2_NOT_UNICAST);
 	if (p.kind == KIND_BAD)

@@ -190,6 +190,13 @@ struct owner {
 	enum owner_flags flags;
 };
 
+// How fast a peer's ESP may come.
+struct policer {
+	__u64 due;              // ns of the kernel's clock: when what was sent would have passed at the rate
+	__u64 price;            // of an octet, in ns << 10
+	__u64 depth;            // ns that `due` may be ahead: the burst
+};
+
 struct drop_key {
 	__u32 tenant;           // 0 where none can be told
 	enum reason reason;
@@ -291,6 +298,7 @@ MAP(stand_ins, BPF_MAP_TYPE_HASH, struct address, struct stand_in, 65536, BPF_F_
 MAP(rewrites, BPF_MAP_TYPE_HASH, struct tenant_address, struct stand_in, 1 << 18, BPF_F_NO_PREALLOC);
 MAP(routes, BPF_MAP_TYPE_LPM_TRIE, struct route_key, struct route, 1 << 18, BPF_F_NO_PREALLOC);
 MAP(owners, BPF_MAP_TYPE_LPM_TRIE, struct owner_key, struct owner, 1 << 20, BPF_F_NO_PREALLOC);
+MAP(policers, BPF_MAP_TYPE_HASH, struct address, struct policer, 65536, BPF_F_NO_PREALLOC);
 MAP(drops, BPF_MAP_TYPE_PERCPU_HASH, struct drop_key, struct count, 1 << 17, BPF_F_NO_PREALLOC);
 MAP(traffic, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct traffic, 65536, 0);
 MAP(allowances, BPF_MAP_TYPE_ARRAY, __u32, struct allowance, TENANTS, 0);

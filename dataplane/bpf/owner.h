@@ -20,7 +20,7 @@ enum kind {
 struct packet {
 	struct address src, dst;
 	__be16 sport, dport;
-	__u16 embedded;         // where an error's embedded packet starts
+	__u16 inside;           // where an error's embedded packet starts, or what UDP carries
 	__u8 proto;
 	__u8 kind;
 };
@@ -59,6 +59,7 @@ static __always_inline __u8 transport(struct __sk_buff *skb, __u32 off, struct p
 			return KIND_BAD;
 		p->sport = ports[0];
 		p->dport = ports[1];
+		p->inside = off + 8; // of UDP
 		return KIND_PORTS;
 	}
 	if (p->proto != (ipv6 ? ICMPV6 : ICMP))
@@ -66,7 +67,7 @@ static __always_inline __u8 transport(struct __sk_buff *skb, __u32 off, struct p
 	if (bpf_skb_load_bytes(skb, off, &icmp, sizeof(icmp)))
 		return KIND_BAD;
 	p->sport = p->dport = icmp.id;
-	p->embedded = off + sizeof(icmp);
+	p->inside = off + sizeof(icmp);
 	return ipv6 ? icmpv6_kind(icmp.type) : icmp_kind(icmp.type);
 }
 
@@ -179,7 +180,7 @@ static __noinline struct owner *receiver(struct __sk_buff *skb, const struct pac
 	*reason = 0;
 	if (p->kind != KIND_ERROR || !whole_address(&p->dst))
 		return owner_of(&p->dst, p->proto, p->dport, p->kind, reason);
-	parse(skb, p->embedded, &e, true);
+	parse(skb, p->inside, &e, true);
 	if (e.kind == KIND_BAD || !same(&e.src, &p->dst)) {
 		*reason = DOOR2_ICMP_EMBEDDED;
 		return 0;
@@ -202,7 +203,7 @@ static __noinline __u32 sender(struct __sk_buff *skb, const struct packet *p, __
 		return !o && reason == DOOR2_FRAGMENT ? DOOR2_FRAGMENT : DOOR2_SOURCE_NOT_OWNED;
 	}
 	o = whole_address(&p->src);
-	parse(skb, p->embedded, &e, true);
+	parse(skb, p->inside, &e, true);
 	if (!o || e.kind == KIND_BAD)
 		return DOOR2_SOURCE_NOT_OWNED;
 	if (o->flags & OWNER_TENANT ? o->tenant != tenant : !same(&p->src, &e.dst))

@@ -58,4 +58,6 @@ enum reason {
 	DOOR2_TO_GATEWAY = 75,      // to an address of the gateway itself
 	DOOR2_NOT_READY = 76,       // the gateway's external link is not set
 	DOOR2_KERNEL_REFUSED = 77,  // the kernel could not resize the frame
+	// From the Internet again.
+	DOOR2_OVER_LIMIT = 78,      // ESP from a peer beyond what its tunnels may receive, with headroom
 };
