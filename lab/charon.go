@@ -11,6 +11,7 @@ import (
 
 	"bulkhead/appliance"
 	"bulkhead/internal/netns"
+	"bulkhead/vpn/radius"
 )
 
 // charonPath is Debian's charon that is a service of its own, driven through vici.
@@ -41,7 +42,7 @@ func StartCharon(ctx context.Context, n *Node, dir string) (*Charon, error) {
 		return nil, fmt.Errorf("start charon in %s: %w", n.Name, err)
 	}
 	settings := filepath.Join(dir, "strongswan.conf")
-	if err := os.WriteFile(settings, []byte(appliance.StrongswanConf+labSettings(socket)), 0o600); err != nil {
+	if err := os.WriteFile(settings, []byte(appliance.StrongswanConf+labSettings(socket, dir)), 0o600); err != nil {
 		return nil, fmt.Errorf("start charon in %s: %w", n.Name, err)
 	}
 	env := []string{"STRONGSWAN_CONF=" + settings, "SWANCTL_DIR=" + dir}
@@ -52,11 +53,16 @@ func StartCharon(ctx context.Context, n *Node, dir string) (*Charon, error) {
 	return &Charon{Process: process, Socket: socket}, nil
 }
 
-// labSettings is what charon needs to run beside others: a socket of its own, and a log on its standard error.
-func labSettings(socket string) string {
+// radiusDir is the folder of the FreeRADIUS that a charon asks, in that charon's folder.
+func radiusDir(charonDir string) string { return filepath.Join(charonDir, "radius") }
+
+// labSettings is what charon needs to run beside others: a socket and a RADIUS server of its own, and a log on its
+// standard error.
+func labSettings(socket, dir string) string {
 	return fmt.Sprintf(`
+include %[2]s
 charon {
-  plugins { vici { socket = unix://%s } }
+  plugins { vici { socket = unix://%[1]s } }
   filelog {
     unbuffered {
       path = stderr
@@ -66,7 +72,7 @@ charon {
     }
   }
 }
-`, socket)
+`, socket, radius.CharonConf(radiusDir(dir)))
 }
 
 // FlushXFRM removes all SAs and policies from a namespace.
@@ -84,6 +90,9 @@ func FlushXFRM(ns *netns.Namespace) error {
 
 // GatewayCharonSocket is the vici socket of the gateway's charon.
 func (l *Lab) GatewayCharonSocket() string { return filepath.Join(l.dir, "gw-charon", "vici") }
+
+// GatewayRADIUSDir is the folder of the configuration of the gateway's FreeRADIUS.
+func (l *Lab) GatewayRADIUSDir() string { return radiusDir(filepath.Dir(l.GatewayCharonSocket())) }
 
 // StartGatewayCharon starts the gateway's charon, the first time or after Stop or Kill of the one before.
 func (l *Lab) StartGatewayCharon(ctx context.Context) (*Charon, error) {
