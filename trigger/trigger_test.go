@@ -225,6 +225,44 @@ func TestChangesOfOtherLinksLoseNothing(t *testing.T) {
 	}
 }
 
+func TestChangesOfStateUnderLoadLoseNothing(t *testing.T) {
+	n := newNetwork(t)
+	tr, _ := opened(t, n, trigger.Options{PerLink: 5000, Total: 5000})
+	got := listen(t, n.ny, nyAddr)
+	c := socket(t, n.vm, nyAddr)
+	sent := make(chan int)
+	go func() {
+		defer close(sent)
+		for i := range 4000 {
+			_, _ = c.Write([]byte(strconv.Itoa(i)))
+			if i%100 == 0 {
+				sent <- i
+			}
+		}
+	}()
+	for i := range sent {
+		var err error
+		if i%200 == 0 {
+			err = tr.Hold("IfCe1")
+		} else {
+			err = tr.Release("IfCe1")
+		}
+		must(t, err)
+	}
+	must(t, tr.Release("IfCe1"))
+	seen := map[string]bool{}
+	testenv.Eventually(t, "all 4000 arrive", func() bool {
+		for len(got) > 0 {
+			text := <-got
+			if seen[text] {
+				t.Errorf("%s arrived twice", text)
+			}
+			seen[text] = true
+		}
+		return len(seen) == 4000
+	})
+}
+
 func TestALinkNoLongerDeclaredPasses(t *testing.T) {
 	n := newNetwork(t)
 	tr, asked := opened(t, n, trigger.Options{})
