@@ -35,8 +35,8 @@ type checker struct {
 	names        claims[string] // of tenants, in lower case
 	rdids        claims[string]
 	vsids        claims[uint32]
-	tunnels      claims[string] // source address, destination or identity
-	identities   claims[string] // of certificates
+	destinations claims[netip.Addr] // of tunnels with a pre-shared key
+	ids          identities
 	users        claims[string] // EAP and remote access user names, in lower case
 	patterns     claims[string]
 	natAddresses map[string][]natClaim
@@ -101,6 +101,7 @@ func (c *checker) checkTenant(t tenantDoc) {
 	c.checkCustomerRoutes(t)
 	c.checkRoutes(t)
 	c.checkDNS(t)
+	t.doc.checkAuthorityList(t.CertificateAuthorities, at("certificateAuthorities"))
 	c.checkSiteToSite(t)
 	t.checkDisabledInterfaces()
 	c.checkInterfaceNames(t)
@@ -176,7 +177,7 @@ func (c *checker) claimRoutingDomain(t tenantDoc) {
 
 // reserved are interface names that Linux makes by itself in a namespace or that the gateway uses in every compartment.
 var reserved = []string{
-	"lo", "ext", "ras", "all", "default", "tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0",
+	"lo", "ext", dialInInterface, "all", "default", "tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0",
 	"ip6_vti0",
 }
 
@@ -236,7 +237,7 @@ func (t *Tenant) interfaces() []string {
 		names = append(names, s.Name)
 	}
 	if t.RemoteAccess != nil {
-		names = append(names, "ras")
+		names = append(names, dialInInterface)
 	}
 	return names
 }

@@ -190,10 +190,22 @@ func (g gatewayDoc) checkIKE() {
 			g.doc.bad(at("ike", "privateKey"), "is not the private key of ike.certificate in PEM; want that one")
 		}
 	}
-	for i, ca := range ike.CertificateAuthorities {
-		if len(ca) > 0 && !ca[0].IsCA {
-			g.doc.bad(at("ike", "certificateAuthorities", i), "the certificate %q is not an authority's; want one with "+
-				"basic constraints CA", ca[0].Subject)
+	g.doc.checkAuthorityList(ike.CertificateAuthorities, at("ike", "certificateAuthorities"))
+	if ike.Revocation == RevocationOff && len(ike.RevocationLists) > 0 {
+		g.doc.bad(at("ike", "revocationLists"), "are not asked with revocation: off; want one of them")
+	}
+}
+
+// checkAuthorityList wants authorities, each once.
+func (d *document) checkAuthorityList(list []Certificate, p *path) {
+	var seen claims[string]
+	for i, ca := range list {
+		for _, cert := range ca {
+			if !cert.IsCA {
+				d.bad(p.item(i), "the certificate %q is not an authority's; want one with basic constraints CA", cert.Subject)
+			} else if taken, ok := seen.take(string(cert.Raw), d, p.item(i)); !ok {
+				d.bad(p.item(i), "the authority %q stands in %s already; keep one", cert.Subject, taken)
+			}
 		}
 	}
 }
@@ -209,20 +221,30 @@ func toPEM(chain []*x509.Certificate) []byte {
 // checkPolicy refuses proposals that charon would refuse. Those that were inherited are at no path of this document and
 // known to be good.
 func (d *document) checkPolicy(policy IKEPolicy, p *path) {
+	strong := policy.WeakAlgorithms != WeakAllowed
 	if d.has(p.key("proposals")) {
-		d.checkProposals(policy.Proposals, p.key("proposals"), checkIKEProposal)
+		d.checkProposals(policy.Proposals, p.key("proposals"), checkIKEProposal, strong)
 	}
 	if d.has(p.key("espProposals")) {
-		d.checkProposals(policy.ESPProposals, p.key("espProposals"), checkESPProposal)
+		d.checkProposals(policy.ESPProposals, p.key("espProposals"), checkESPProposal, strong)
+	}
+	if p = p.key("perfectForwardSecrecy"); d.has(p) {
+		if err := checkPFS(policy.PerfectForwardSecrecy, strong); err != nil {
+			d.bad(p, "%q %v", shorten(string(policy.PerfectForwardSecrecy)), err)
+		}
 	}
 }
 
-func (d *document) checkProposals(proposals []string, p *path, check func(string) error) {
+func (d *document) checkProposals(proposals []string, p *path, check func(string) error, strong bool) {
 	for i, s := range proposals {
 		if s == "" {
 			continue
 		}
-		if err := check(s); err != nil {
+		err := check(s)
+		if err == nil && strong {
+			err = checkStrong(s)
+		}
+		if err != nil {
 			d.bad(p.item(i), "%q %v", shorten(s), err)
 		}
 	}

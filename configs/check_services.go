@@ -40,7 +40,7 @@ func (c *checker) checkRemoteAccess(t tenantDoc) {
 	}
 	for i, u := range ra.Users {
 		if u.Name != "" {
-			c.claimUser(t, u.Name, p.key("users").item(i).key("name"))
+			c.checkUserName(t, u.Name, p.key("users").item(i).key("name"))
 		}
 	}
 }

@@ -15,6 +15,9 @@ func (c *checker) checkSiteToSite(t tenantDoc) {
 		c.checkAuthentication(t, s, p)
 		c.checkSitePrefixes(t, s, p)
 		t.doc.checkPolicy(s.IKE, p.key("ike"))
+		if s.IdleDisconnect != 0 && s.Initiate == InitiateAlways {
+			t.bad(p.key("idleDisconnect"), "contradicts initiate: always, which keeps the tunnel up; want one of them")
+		}
 	}
 }
 
@@ -64,111 +67,6 @@ func (c *checker) checkInitiate(t tenantDoc, s SiteToSite, p *path) {
 		t.bad(p.key("initiate"), "the gateway cannot dial without destination; want one, or initiate: never")
 	case s.Initiate == InitiateOnDemand && !t.doc.has(p.key("subnets").item(0)):
 		t.bad(p.key("initiate"), "there are no subnets whose packets would dial; want subnets, or initiate: always or never")
-	}
-}
-
-func (c *checker) checkAuthentication(t tenantDoc, s SiteToSite, p *path) {
-	a := p.key("authentication")
-	switch s.Authentication.Method {
-	case AuthPSK:
-		c.checkPSK(t, s, p)
-		t.refuse(a, "userName", "is of EAP only; leave it out or use method: EAP")
-	case AuthCertificate:
-		t.refuse(a, "sharedSecret", "is of method PSK only; leave it out")
-		t.refuse(a, "userName", "is of EAP only; leave it out or use method: EAP")
-		c.checkCredentials(t, a, "certificateAuthorities", "certificate")
-		where := identityPath(t, s.Authentication, p)
-		if name := s.Authentication.RemoteIdentity; name != "" {
-			if taken, ok := c.identities.take(strings.ToLower(name), t.doc, where); !ok {
-				t.bad(where, "the identity %q is that of %s; want one of its own on the whole gateway", name, taken)
-			}
-		}
-	case AuthEAP:
-		t.refuse(a, "sharedSecret", "is of method PSK only; leave it out")
-		c.checkCredentials(t, a, "certificate")
-		where := identityPath(t, s.Authentication, p)
-		if name := s.Authentication.UserName; name != "" {
-			c.claimUser(t, name, where)
-		}
-	}
-	if s.Authentication.Method != AuthPSK && s.Initiate == InitiateNever && s.Authentication.Method != "" {
-		t.refuse(p, "ike", "is not used: the gateway's policy governs responders without a pre-shared key; leave it out")
-	}
-}
-
-// refuse notes a problem if the file gives a key that has no place here.
-func (t tenantDoc) refuse(p *path, key, why string) {
-	if t.doc.has(p.key(key)) {
-		t.bad(p.key(key), "%s", why)
-	}
-}
-
-// identityPath is where the identity of a site stands: the interface's name unless there is one of its own.
-func identityPath(t tenantDoc, a Authentication, p *path) *path {
-	key := p.key("authentication").key("remoteIdentity")
-	if a.Method == AuthEAP {
-		key = p.key("authentication").key("userName")
-	}
-	if t.doc.has(key) {
-		return key
-	}
-	return p.key("name")
-}
-
-// checkCredentials holds methods that need certificates to the gateway's having them.
-func (c *checker) checkCredentials(t tenantDoc, p *path, keys ...string) {
-	if c.gateway == nil {
-		return
-	}
-	for _, key := range keys {
-		if !c.gateway.doc.has(at("ike", key)) {
-			t.bad(p.key("method"), "needs ike.%s of the gateway, which %s lacks; want it there", key,
-				c.gateway.doc.place(at("ike")))
-		}
-	}
-}
-
-// claimUser holds user names to being one person's or site's on the whole gateway, since all tenants share one RADIUS
-// server and RADIUS compares without case.
-func (c *checker) claimUser(t tenantDoc, name string, p *path) {
-	if taken, ok := c.users.take(strings.ToLower(name), t.doc, p); !ok {
-		t.bad(p, "the user name %q is that of %s; want one of its own on the whole gateway", name, taken)
-	}
-}
-
-func (c *checker) checkPSK(t tenantDoc, s SiteToSite, p *path) {
-	a := p.key("authentication")
-	if s.Authentication.SharedSecret.IsZero() && !t.doc.has(a.key("sharedSecret")) {
-		t.bad(a, "lacks sharedSecret, which method PSK needs; want sharedSecret: {file: PATH} or so")
-	}
-	d := p.key("destination")
-	switch {
-	case s.Destination.Host != "":
-		t.bad(d, "%q is a name, but with a pre-shared key the address tells who the site is; want an address", s.Destination)
-		return
-	case !s.Destination.Address.IsValid():
-		if !t.doc.has(d) {
-			t.bad(p, "lacks destination; with a pre-shared key the address tells who the site is; want an address")
-		}
-		return
-	case !s.SourceAddress.IsValid():
-		return
-	}
-	// IKEv2 finds the key by identities (RFC 7296, 2.15), so two interfaces with one identity are as bad as with one
-	// address.
-	key := s.SourceAddress.String() + " address " + s.Destination.String()
-	if taken, ok := c.tunnels.take(key, t.doc, d); !ok {
-		t.bad(d, "%s is the destination of %s already; with a pre-shared key want one interface for each site",
-			s.Destination, taken)
-		return
-	}
-	where := d
-	if t.doc.has(a.key("remoteIdentity")) {
-		where = a.key("remoteIdentity")
-	}
-	key = s.SourceAddress.String() + " identity " + strings.ToLower(s.Authentication.RemoteIdentity)
-	if taken, ok := c.tunnels.take(key, t.doc, where); !ok {
-		t.bad(where, "the identity %q is that of %s; want one of its own", s.Authentication.RemoteIdentity, taken)
 	}
 }
 

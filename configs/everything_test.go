@@ -34,6 +34,8 @@ func setCredentials(t *testing.T) {
 	t.Setenv("BULKHEAD_TEST_CERTIFICATE", cert)
 	t.Setenv("BULKHEAD_TEST_KEY", key)
 	t.Setenv("BULKHEAD_TEST_CRL", crl)
+	own, _ := authority(t)
+	t.Setenv("BULKHEAD_TEST_TENANT_CA", own)
 	t.Setenv("BULKHEAD_TEST_PSK", "from the environment")
 }
 

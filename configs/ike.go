@@ -18,9 +18,9 @@ type IKEPolicy struct {
 	// Silence after which the peer is asked for a sign of life.
 	DeadPeerDetection time.Duration `yaml:"deadPeerDetection" rule:"min=1,max=3600"`
 	// Time after which the keys of IKE are replaced.
-	IKELifetime time.Duration `yaml:"lifetime" rule:"min=10,max=604800"`
+	IKELifetime time.Duration `yaml:"lifetime" rule:"min=60,max=604800"`
 	// Time after which the keys of ESP are replaced.
-	ESPLifetime time.Duration `yaml:"espLifetime" rule:"min=10,max=604800"`
+	ESPLifetime time.Duration `yaml:"espLifetime" rule:"min=60,max=604800"`
 	// Bytes after which the keys of ESP are replaced; no limit when left out.
 	ESPLifetimeBytes uint64 `yaml:"espLifetimeBytes" rule:"min=1000000,max=1000000000000000"`
 	// Whether the ends may change their addresses while connected (RFC 4555); true when left out.

@@ -102,3 +102,42 @@ func checkESPProposal(s string) error {
 	}
 	return nil
 }
+
+// checkPFS refuses what is no key exchange.
+func checkPFS(k KeyExchange, strong bool) error {
+	switch {
+	case k == "" || k == NoKeyExchange:
+		return nil
+	case algorithmOf(string(k)) != keyExchange:
+		return fmt.Errorf("is no key exchange in strongSwan's words; want one such as ecp384, or %s", NoKeyExchange)
+	case strong:
+		return checkStrong(string(k))
+	}
+	return nil
+}
+
+// weakAlgorithms are those that one should or must not use any more: ciphers of 64-bit blocks and SHA-1 by RFC 8221, 5 and 6,
+// and RFC 8247, 2; the groups 2, 5, 23 and 24 by RFC 8247, 2.4; and the group 25, of 192 bits.
+var weakAlgorithms = []string{
+	"3des", "sha", "sha1", "sha1_160", "prfsha1", "modp1024", "modp1536", "modp2048s224", "modp2048s256", "ecp192",
+}
+
+// weakIn lists the weak algorithms of proposals, each once.
+func weakIn(proposals ...string) (weak []string) {
+	for _, s := range proposals {
+		for word := range strings.SplitSeq(s, "-") {
+			if slices.Contains(weakAlgorithms, word) && !slices.Contains(weak, word) {
+				weak = append(weak, word)
+			}
+		}
+	}
+	return weak
+}
+
+func checkStrong(proposal string) error {
+	if weak := weakIn(proposal); len(weak) > 0 {
+		return fmt.Errorf("names %s, which is not safe any more (RFC 8221, RFC 8247); want another, or weakAlgorithms: %s besides it",
+			strings.Join(weak, ", "), WeakAllowed)
+	}
+	return nil
+}

@@ -6,6 +6,9 @@ import (
 	"regexp"
 )
 
+// dialInInterface is that of the tenant's people.
+const dialInInterface = "ras"
+
 // Filter is a static filter of one interface and direction.
 type Filter struct {
 	// An interface of the tenant; "ras" is that of its people.

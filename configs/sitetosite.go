@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -33,6 +34,11 @@ type SiteToSite struct {
 	Bandwidth Bandwidth `yaml:"bandwidth"`
 	// IKE policy of its own, for initiators and pre-shared keys; the gateway's for what is left out.
 	IKE IKEPolicy `yaml:"ike"`
+}
+
+// allPrefixes are the prefixes behind the tunnel, those that are routed only while it is connected included.
+func (s *SiteToSite) allPrefixes() []SitePrefix {
+	return slices.Concat(s.Subnets, s.PostConnectionSubnets)
 }
 
 // TunnelProtocol is the protocol of a tunnel.

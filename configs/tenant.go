@@ -143,12 +143,10 @@ func (t *Tenant) SitePrefixes() []netip.Prefix {
 	var out []netip.Prefix
 	seen := map[netip.Prefix]bool{}
 	for _, s := range t.SiteToSite {
-		for _, list := range [][]SitePrefix{s.Subnets, s.PostConnectionSubnets} {
-			for _, p := range list {
-				if !seen[p.Prefix] {
-					seen[p.Prefix] = true
-					out = append(out, p.Prefix)
-				}
+		for _, p := range s.allPrefixes() {
+			if !seen[p.Prefix] {
+				seen[p.Prefix] = true
+				out = append(out, p.Prefix)
 			}
 		}
 	}

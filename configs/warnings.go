@@ -3,15 +3,42 @@ package configs
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Warnings lists what is allowed and better avoided, object by object.
 func (c *Config) Warnings() []string {
 	out := slices.Clone(c.standing.torn)
 	out = append(out, c.unusedVSIDs()...)
+	out = append(out, c.weakAlgorithms()...)
 	for _, t := range c.Tenants {
 		out = append(out, t.crowded()...)
 		out = append(out, t.unanswered()...)
+		out = append(out, t.passedBy()...)
+		out = append(out, t.cutSessions()...)
+	}
+	return out
+}
+
+// weakAlgorithms tells of policies that take algorithms which are not safe any more, by a profile or by the operator's word.
+func (c *Config) weakAlgorithms() (out []string) {
+	tell := func(whose string, p IKEPolicy) {
+		if weak := weakIn(slices.Concat(p.Proposals, p.ESPProposals)...); len(weak) > 0 {
+			why := "weakAlgorithms: " + string(WeakAllowed)
+			if p.WeakAlgorithms == "" {
+				why = "profile: " + string(p.Profile)
+			}
+			out = append(out, fmt.Sprintf("%s takes algorithms that are not safe any more: %s (%s)", whose, strings.Join(weak, ", "), why))
+		}
+	}
+	tell(fmt.Sprintf("%s/%s: ike", kindGateway, c.Gateway.Name), c.Gateway.IKE.IKEPolicy)
+	for _, t := range c.Tenants {
+		for _, s := range t.SiteToSite {
+			// Without either the policy has no weak algorithms but the gateway's.
+			if s.IKE.Profile != "" || s.IKE.WeakAlgorithms != "" {
+				tell(fmt.Sprintf("%s/%s: siteToSite[%s].ike", kindTenant, t.Name, s.Name), s.IKE)
+			}
+		}
 	}
 	return out
 }
