@@ -27,6 +27,8 @@ var views = map[string]func(context.Context, *gateway.Gateway) (any, error){
 		return g.ProviderRoutes(ctx)
 	},
 	"traffic": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Traffic(ctx) },
+	"limits":  func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Limits(ctx) },
+	"filters": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Filters(ctx) },
 	"drops":   func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Drops(ctx) },
 }
 

@@ -8,8 +8,10 @@ import (
 	"sync"
 
 	"bulkhead/configs"
+	"bulkhead/filters"
 	"bulkhead/internal/netns"
 	"bulkhead/nat"
+	"bulkhead/ratelimit"
 	"bulkhead/vpn"
 )
 
@@ -81,8 +83,17 @@ func (g *Gateway) take(ctx context.Context, folder string, read func() (*configs
 func (g *Gateway) applyPlan(ctx context.Context, before, plan *Plan) error {
 	// What goes frees names, VSIDs and addresses that others may take.
 	gone, err := g.undeclared(ctx, plan)
-	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, plan)}
+	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, plan), g.setCredentials(ctx, plan)}
 	return errors.Join(append(errs, g.applyTenants(ctx, plan.names(), plan.tenant))...)
+}
+
+// setCredentials has charon prove the gateway with what is declared. Without charon it does so once it comes.
+func (g *Gateway) setCredentials(ctx context.Context, plan *Plan) error {
+	err := g.vpn.SetCredentials(ctx, plan.Credentials)
+	if errors.Is(err, vpn.ErrNotConnected) {
+		return nil
+	}
+	return err
 }
 
 // applyTenants hands each named tenant's plan to its loop and waits for all first attempts. Without plans the tenants
@@ -181,6 +192,19 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	if err := nat.Set(ctx, ns, plan.NAT); err != nil {
 		return err
 	}
+	if err := filters.Set(ctx, ns, plan.Filters); err != nil {
+		return err
+	}
+	follower := g.follower(plan.Name)
+	if err := g.compartments.Prepare(ctx, ns, plan.Compartment); err != nil {
+		return err
+	}
+	if err := ratelimit.Set(ctx, ns, plan.Limits); err != nil {
+		return err
+	}
+	if err := follower.prepare(ctx, ns, plan); err != nil {
+		return err
+	}
 	if err := g.setCompartment(ctx, ns, plan); err != nil {
 		return err
 	}
@@ -191,9 +215,10 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	if err := g.setDoors(plan); err != nil {
 		return err
 	}
-	if err := g.vpn.Set(ctx, plan.Name, plan.VPN); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+	if err := g.vpn.Set(ctx, plan.Name, plan.vpn()); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
 		return err
 	}
+	follower.changed()
 	return nil
 }
 
@@ -201,7 +226,7 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 func (g *Gateway) setCompartment(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
 	plan.writing.Lock()
 	defer plan.writing.Unlock()
-	return g.compartments.Set(ctx, ns, plan.compartment())
+	return g.compartments.Set(ctx, ns, plan.compartment(g.follower(plan.Name).state()))
 }
 
 // setDoors makes the doors know the tenant by the plan, with the records and routes that are in force.
@@ -229,6 +254,9 @@ func (g *Gateway) removeTenant(ctx context.Context, name string) error {
 		}
 	}
 	if err := g.vpn.Set(ctx, name, nil); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+		return err
+	}
+	if err := g.unfollow(name); err != nil {
 		return err
 	}
 	if err := g.compartments.Remove(ctx, name); err != nil {

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"bulkhead/configs"
+	"bulkhead/vpn"
 )
 
 // KeptError tells that changes are in force and written down, and that what they mean for the machine could not be brought
@@ -95,6 +97,12 @@ func (g *Gateway) carryOut(ctx context.Context, t *TenantPlan, changes []configs
 			return fmt.Errorf("%v: %w", c, err)
 		}
 	}
+	if slices.ContainsFunc(changes, func(c configs.Change) bool { return c.DisabledInterface != nil }) {
+		if err := g.vpn.Set(ctx, t.Name, t.vpn()); err != nil && !errors.Is(err, vpn.ErrNotConnected) {
+			return err
+		}
+		g.follower(t.Name).changed()
+	}
 	if !slices.ContainsFunc(changes, func(c configs.Change) bool { return c.CustomerRoute != nil }) {
 		return nil
 	}
@@ -103,7 +111,7 @@ func (g *Gateway) carryOut(ctx context.Context, t *TenantPlan, changes []configs
 		return err
 	}
 	defer ns.Close()
-	return g.compartments.Set(ctx, ns, t.compartment())
+	return g.compartments.Set(ctx, ns, t.compartment(g.follower(t.Name).state()))
 }
 
 // changeGateway puts changes of the gateway in force. What tenants come to changes with them only where the MTU does.

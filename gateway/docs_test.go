@@ -7,12 +7,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"bulkhead/compartments"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/filters"
+	"bulkhead/internal/drops"
+	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
 	"bulkhead/nat"
+	"bulkhead/ratelimit"
 	"bulkhead/trigger"
 )
 
@@ -87,7 +92,8 @@ func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range slices.Concat(counted, filtered, own, held) {
+	limited := limitedLink(t, ns)
+	for _, d := range slices.Concat(counted, filtered, own, held, limited) {
 		inCode[d.Where+" "+d.Reason] = true
 	}
 	for reason := range inCode {
@@ -100,6 +106,29 @@ func TestEveryDropReasonIsDocumentedAndNoOther(t *testing.T) {
 			t.Errorf("docs/drops.md has %q, which nothing counts", reason)
 		}
 	}
+}
+
+// limitedLink reads the counters of limits that stand on a link.
+func limitedLink(t *testing.T, ns *netns.Namespace) []drops.Drop {
+	t.Helper()
+	h, err := ns.Netlink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "IfCe1"
+	if err := h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "site"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ratelimit.Set(t.Context(), ns, []ratelimit.Limit{{Link: "IfCe1", TxKbps: 100, RxKbps: 100}}); err != nil {
+		t.Fatal(err)
+	}
+	limited, err := ratelimit.Drops(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limited
 }
 
 func TestTheReadmesConfigurationIsValid(t *testing.T) {

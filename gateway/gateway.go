@@ -45,11 +45,13 @@ type Gateway struct {
 	changing sync.RWMutex  // held for reading while something declared changes, for writing while a declaration is read
 	slots    chan struct{} // taken while a tenant's state is applied or removed
 
-	mu     sync.Mutex
-	plan   *Plan            // guarded by mu: what is in force
-	loops  map[string]*loop // guarded by mu: by tenant
-	ctx    context.Context  // the life of the loops
-	cancel context.CancelFunc
+	mu    sync.Mutex
+	plan  *Plan            // guarded by mu: what is in force
+	loops map[string]*loop // guarded by mu: by tenant
+	// followers of tunnels, by tenant; guarded by mu.
+	followers map[string]*follower
+	ctx       context.Context // the life of the loops and followers
+	cancel    context.CancelFunc
 }
 
 // Open prepares a gateway and adopts what an earlier one left in the kernel, without changing it. It fails when
@@ -91,6 +93,8 @@ func Open(o Options) (*Gateway, error) {
 		loops:  map[string]*loop{},
 		ctx:    ctx,
 		cancel: cancel,
+
+		followers: map[string]*follower{},
 	}, nil
 }
 
@@ -114,12 +118,16 @@ func (g *Gateway) Close() error {
 	g.applying.Lock() // from here on Apply refuses
 	defer g.applying.Unlock()
 	g.mu.Lock()
-	loops := maps.Clone(g.loops)
+	loops, followers := maps.Clone(g.loops), maps.Clone(g.followers)
 	g.mu.Unlock()
 	for _, l := range loops {
 		l.stop()
 	}
-	return errors.Join(g.doors.Close(), g.compartments.Close(), g.lock.Close())
+	var errs []error
+	for tenant := range followers {
+		errs = append(errs, g.unfollow(tenant))
+	}
+	return errors.Join(errors.Join(errs...), g.doors.Close(), g.compartments.Close(), g.lock.Close())
 }
 
 // Run keeps the session with charon, passes on events, mends the Default compartment when a NIC comes back, and learns
@@ -128,7 +136,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.vpn.Run(ctx) })
 	group.Go(func() error { return g.routeEvents(ctx) })
-	group.Go(func() error { return g.sweepCharon(ctx) })
+	group.Go(func() error { return g.charonReady(ctx) })
 	group.Go(func() error { return g.watchNICs(ctx) })
 	group.Go(func() error {
 		return g.doors.Run(ctx, dataplane.Agent{OnEvent: newLearnedLog(g.log).event, Log: g.log})

@@ -7,7 +7,9 @@ import (
 	"bulkhead/compartments"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
+	"bulkhead/filters"
 	"bulkhead/nat"
+	"bulkhead/ratelimit"
 	"bulkhead/vpn"
 )
 
@@ -17,6 +19,8 @@ type Plan struct {
 	Default compartments.Default
 	// Doors are the two NICs that the doors stand on.
 	Doors dataplane.Gateway
+	// Credentials are what the gateway proves itself with to sites, and what it knows of theirs.
+	Credentials vpn.Credentials
 	// Tenants by name.
 	Tenants []*TenantPlan
 
@@ -28,12 +32,15 @@ type Plan struct {
 type TenantPlan struct {
 	Name  string
 	VSIDs []uint32
-	// Compartment and Doors lack what changes while the plan is in force, lookup records and customer routes: see
-	// compartment and doors.
+	// Compartment and Doors lack what changes while the plan is in force, lookup records, customer routes and the routes by
+	// site-to-site interfaces: see compartment and doors.
 	Compartment compartments.Config
+	SiteRoutes  []SiteRoute
 	NAT         nat.Config
 	Doors       dataplane.Tenant
 	VPN         []vpn.Interface
+	Limits      []ratelimit.Limit
+	Filters     []filters.Filter
 	// Sites are the prefixes behind each site-to-site interface, those included that are routed while connected only.
 	Sites map[string][]netip.Prefix
 	// Through says what each link leads to, for show.

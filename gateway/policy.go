@@ -8,6 +8,7 @@ import (
 	"bulkhead/compartments"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
+	"bulkhead/vpn"
 )
 
 // policy is the declaration in force. Its lookup records, customer routes and the like change one by one while it is.
@@ -52,11 +53,23 @@ func (p *TenantPlan) doors() dataplane.Tenant {
 	return t
 }
 
-// compartment is all that the tenant's compartment is to hold, with the routes that are in force now.
-func (p *TenantPlan) compartment() compartments.Config {
+// compartment is all that the tenant's compartment is to hold, with the routes that are in force now, its tunnels being in
+// these states.
+func (p *TenantPlan) compartment(state func(iface string) vpn.State) compartments.Config {
 	p.policy.mu.Lock()
 	defer p.policy.mu.Unlock()
 	c := p.Compartment
 	c.Routes = slices.Concat(c.Routes, behindVMs(p.tenant))
+	c.Routes = append(c.Routes, siteRoutes(p.SiteRoutes, c.Routes, func(iface string) vpn.State {
+		if p.disabled(iface) {
+			return vpn.Unreachable
+		}
+		return state(iface)
+	})...)
 	return c
+}
+
+// disabled tells whether an interface is, be it as declared or by a change of policy. policy.mu must be held.
+func (p *TenantPlan) disabled(iface string) bool {
+	return slices.ContainsFunc(p.tenant.SiteToSite, func(s configs.SiteToSite) bool { return s.Name == iface && s.Disabled })
 }

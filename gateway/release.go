@@ -61,5 +61,5 @@ func releasedSites(before, plan *Plan) map[string][]vpn.Interface {
 
 // peerIdentity is what a site's peer must present, which is one tunnel's only.
 func peerIdentity(i vpn.Interface) string {
-	return strings.ToLower(cmp.Or(i.RemoteID, i.PeerAddress.String()))
+	return strings.ToLower(cmp.Or(i.UserName, i.RemoteID, i.PeerAddress.String()))
 }

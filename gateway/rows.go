@@ -44,24 +44,66 @@ type InterfaceRow struct {
 	TxBytes   uint64 `json:"txBytes" table:"TX BYTES"`
 }
 
-// TunnelRow is a site-to-site tunnel as charon has it.
+// TunnelRow is a site-to-site tunnel as charon has it, with its limits as the kernel has them.
 type TunnelRow struct {
 	Tenant    string `json:"tenant" table:"TENANT"`
 	Interface string `json:"interface" table:"INTERFACE"`
-	// State is disconnected, connecting, connected or unreachable; unknown while charon does not answer.
-	State    string     `json:"state" table:"STATE"`
-	Since    *time.Time `json:"since,omitempty"`
-	Local    string     `json:"local" table:"LOCAL"`
-	Peer     string     `json:"peer" table:"PEER"`
-	SPIIn    string     `json:"spiIn,omitempty" table:"SPI IN"`
-	SPIOut   string     `json:"spiOut,omitempty" table:"SPI OUT"`
-	IKE      string     `json:"ikeAlgorithms,omitempty"`
-	ESP      string     `json:"espAlgorithms,omitempty" table:"ESP"`
-	BytesIn  uint64     `json:"bytesIn" table:"BYTES IN"`
-	BytesOut uint64     `json:"bytesOut" table:"BYTES OUT"`
+	// State is disconnected, connecting, connected, unreachable or disabled; unknown while charon does not answer.
+	State string     `json:"state" table:"STATE"`
+	Since *time.Time `json:"since,omitempty" table:"SINCE"`
+	Local string     `json:"local" table:"LOCAL"`
+	Peer  string     `json:"peer" table:"PEER"`
+	// LocalID and PeerID are the IKE identities.
+	LocalID string `json:"localId"`
+	PeerID  string `json:"peerId"`
+	SPIIn   string `json:"spiIn,omitempty" table:"SPI IN"`
+	SPIOut  string `json:"spiOut,omitempty" table:"SPI OUT"`
+	IKE     string `json:"ikeAlgorithms,omitempty"`
+	ESP     string `json:"espAlgorithms,omitempty" table:"ESP"`
+	// Encapsulated tells whether ESP travels in UDP.
+	Encapsulated bool `json:"encapsulated,omitempty"`
+	// The counters are of the current SAs, so that rekeying restarts them; those of the interface go on.
+	PacketsIn  uint64 `json:"packetsIn"`
+	PacketsOut uint64 `json:"packetsOut"`
+	BytesIn    uint64 `json:"bytesIn" table:"BYTES IN"`
+	BytesOut   uint64 `json:"bytesOut" table:"BYTES OUT"`
 	// RekeyIn is when the ESP keys are replaced next, in seconds.
-	RekeyIn   int64  `json:"rekeyInSeconds,omitempty"`
-	LastError string `json:"lastError,omitempty" table:"LAST ERROR"`
+	RekeyIn int64 `json:"rekeyInSeconds,omitempty" table:"REKEY IN S"`
+	// Limit is the rate limit towards the site and from it in kbit/s, as in "1024/1024"; - for none.
+	Limit string `json:"limitKbps" table:"LIMIT OUT/IN"`
+	// LimitDrops are the packets that the limits dropped.
+	LimitDrops uint64 `json:"limitDrops" table:"LIMIT DROPS"`
+	// LastError is why the tunnel last went down or did not come up, or who was refused; LastErrorAt is when.
+	LastError   string     `json:"lastError,omitempty" table:"LAST ERROR"`
+	LastErrorAt *time.Time `json:"lastErrorAt,omitempty"`
+}
+
+// FilterRow is a rule of a static filter with what it has counted.
+type FilterRow struct {
+	Tenant    string `json:"tenant" table:"TENANT"`
+	Interface string `json:"interface" table:"INTERFACE"`
+	// Direction is inbound (into the virtual network) or outbound.
+	Direction string `json:"direction" table:"DIRECTION"`
+	// Rule as it was declared; "established" for replies that pass, "everything else" for what no rule names.
+	Rule string `json:"rule" table:"RULE"`
+	// Does is pass or drop.
+	Does    string `json:"does" table:"DOES"`
+	Packets uint64 `json:"packets" table:"PACKETS"`
+	Bytes   uint64 `json:"bytes" table:"BYTES"`
+}
+
+// LimitRow is the rate limit of an interface in one direction.
+type LimitRow struct {
+	Tenant    string `json:"tenant" table:"TENANT"`
+	Interface string `json:"interface" table:"INTERFACE"`
+	// Direction is out (towards the site) or in.
+	Direction string `json:"direction" table:"DIRECTION"`
+	Kbps      uint64 `json:"kbps" table:"KBIT/S"`
+	Packets   uint64 `json:"packets" table:"PACKETS"`
+	Bytes     uint64 `json:"bytes" table:"BYTES"`
+	Drops     uint64 `json:"drops" table:"DROPS"`
+	// BacklogBytes wait in the queue now.
+	BacklogBytes uint64 `json:"backlogBytes" table:"BACKLOG BYTES"`
 }
 
 // NATRow is one external address of a tenant, or one static mapping.

@@ -10,9 +10,12 @@ import (
 	"strings"
 
 	"bulkhead/compartments"
+	"bulkhead/filters"
 	"bulkhead/internal/drops"
 	"bulkhead/internal/netns"
 	"bulkhead/nat"
+	"bulkhead/ratelimit"
+	"bulkhead/trigger"
 	"bulkhead/vpn"
 )
 
@@ -40,7 +43,6 @@ func (g *Gateway) Interfaces(ctx context.Context) ([]InterfaceRow, error) {
 			row := InterfaceRow{Tenant: tenant.Name, Name: link.Name, Kind: tenant.kind(link), Through: tenant.Through[link.Name]}
 			fillInterface(&row, actual)
 			if link.Kind == compartments.XFRM && row.State == "up" {
-				// One without a tunnel is declared in a way that is not carried out yet.
 				row.State = cmp.Or(states[[2]string{tenant.Name, link.Name}], string(vpn.Disconnected))
 			}
 			rows = append(rows, row)
@@ -64,27 +66,6 @@ func fillInterface(row *InterfaceRow, actual map[string]compartments.LinkState) 
 	row.Addresses, row.MTU, row.IfID, row.MAC = link.Addresses, link.MTU, link.IfID, link.MAC
 	row.RxPackets, row.RxBytes = link.RxPackets, link.RxBytes
 	row.TxPackets, row.TxBytes = link.TxPackets, link.TxBytes
-}
-
-// Tunnels lists the declared site-to-site tunnels with their security associations. While charon does not answer,
-// their state is unknown.
-func (g *Gateway) Tunnels(ctx context.Context) ([]TunnelRow, error) {
-	tunnels, away := g.vpn.Tunnels(ctx)
-	rows := []TunnelRow{}
-	for _, t := range tunnels {
-		row := TunnelRow{
-			Tenant: t.Tenant, Interface: t.Interface, State: string(t.State), Local: t.Local, Peer: t.Peer,
-			SPIIn: t.SPIIn, SPIOut: t.SPIOut, IKE: t.IKE, ESP: t.ESP,
-			BytesIn: t.BytesIn, BytesOut: t.BytesOut, RekeyIn: t.RekeyInSeconds, LastError: t.LastError,
-		}
-		if away != nil {
-			row.State, row.LastError = "unknown", away.Error()
-		} else if !t.Since.IsZero() {
-			row.Since = &t.Since
-		}
-		rows = append(rows, row)
-	}
-	return rows, nil
 }
 
 // NAT lists tenants' external addresses and static mappings with the number of sessions through each.
@@ -145,7 +126,9 @@ func (g *Gateway) Drops(context.Context) ([]DropRow, error) {
 		return nil, err
 	}
 	for _, tenant := range g.tenants() {
-		for _, read := range []func(*netns.Namespace) ([]drops.Drop, error){compartments.Drops, nat.Drops} {
+		for _, read := range []func(*netns.Namespace) ([]drops.Drop, error){
+			compartments.Drops, nat.Drops, filters.Drops, ratelimit.Drops, trigger.Drops,
+		} {
 			err := g.inCompartment(tenant.Name, func(ns *netns.Namespace) error {
 				found, err := read(ns)
 				for _, d := range found {

@@ -9,7 +9,6 @@ import (
 	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/nat"
-	"bulkhead/vpn"
 )
 
 // externalLink is the compartment's link to door 2.
@@ -27,7 +26,10 @@ const (
 // its arguments.
 func translate(p *policy, ids ifIDs) *Plan {
 	g := p.config.Gateway
-	plan := &Plan{Default: translateDefault(g), Doors: translateDoors(g), policy: p, pending: p.config.Pending()}
+	plan := &Plan{
+		Default: translateDefault(g), Doors: translateDoors(g), Credentials: translateCredentials(g.IKE), policy: p,
+		pending: p.config.Pending(),
+	}
 	for _, t := range p.config.Tenants {
 		tenant := translateTenant(g, t, ids[t.Name])
 		tenant.policy, tenant.tenant = p, t
@@ -67,6 +69,9 @@ func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint3
 	if t.NAT != nil {
 		plan.addNAT(g, t)
 	}
+	for _, f := range t.Filters {
+		plan.addFilter(t, f)
+	}
 	return plan
 }
 
@@ -74,8 +79,9 @@ func (p *TenantPlan) addRoute(r compartments.Route) {
 	p.Compartment.Routes = append(p.Compartment.Routes, r)
 }
 
-// doorHop is the next hop of routes to a door, nobody's address. The door goes by the destination, so that any would do;
-// without one the kernel would keep a neighbour for each destination, in a table that all compartments share.
+// doorHop is the next hop of routes to a door or into a tunnel, nobody's address. What is there goes by the destination, so
+// that any would do; without one the kernel would keep a neighbour for each destination, in a table that all compartments
+// share.
 func doorHop(prefix netip.Prefix) netip.Addr {
 	if prefix.Addr().Is4() {
 		return netip.AddrFrom4([4]byte{169, 254, 0, 1})
@@ -96,35 +102,6 @@ func (p *TenantPlan) addStatic(t *configs.Tenant, r configs.Route) {
 	})
 	p.Doors.Routes = append(p.Doors.Routes, dataplane.CustomerRoute{
 		VSID: s.VSID, Prefix: r.Prefix, NextHop: r.NextHop, Metric: r.Metric,
-	})
-}
-
-// addSite adds a site-to-site interface with its routes, and its tunnel where that can be carried out.
-func (p *TenantPlan) addSite(g *configs.Gateway, t *configs.Tenant, s configs.SiteToSite, id uint32) {
-	p.Compartment.Links = append(p.Compartment.Links, compartments.Link{
-		Name: s.Name, Kind: compartments.XFRM, IfID: id, Outside: true, Alias: t.Name + "/" + s.Name,
-		MTU: vpn.InnerMTU(g.External.MTU, s.SourceAddress.Is6(), s.IKE.ESPProposals),
-	})
-	p.Through[s.Name] = "site " + s.Destination.String()
-	for _, subnet := range s.Subnets {
-		// Law 7: what the compartment itself sends into a tunnel carries its internal address.
-		p.addRoute(compartments.Route{
-			Prefix: subnet.Prefix, Link: s.Name, Metric: subnet.Metric, Source: t.InternalAddress(subnet.Prefix.Addr()),
-		})
-	}
-	for _, subnet := range slices.Concat(s.Subnets, s.PostConnectionSubnets) {
-		p.Sites[s.Name] = append(p.Sites[s.Name], subnet.Prefix)
-	}
-	if s.Authentication.Method != configs.AuthPSK {
-		return // declared, not carried out yet; the link stands and fails closed
-	}
-	p.VPN = append(p.VPN, vpn.Interface{
-		Name: s.Name, IfID: id, LocalAddress: s.SourceAddress, PeerAddress: s.Destination.Address,
-		RemoteID: s.Authentication.RemoteIdentity, PSK: s.Authentication.SharedSecret.Reveal(),
-		Policy: vpn.Policy{
-			IKEProposals: s.IKE.Proposals, ESPProposals: s.IKE.ESPProposals, DPD: s.IKE.DeadPeerDetection,
-		},
-		Initiate: vpn.Initiate(s.Initiate),
 	})
 }
 

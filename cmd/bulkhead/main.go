@@ -46,6 +46,7 @@ func rootCommand() *cobra.Command {
 		showCommand(runDir),
 		traceCommand(runDir),
 		captureCommand(runDir),
+		tunnelCommand(runDir),
 	)
 	return root
 }

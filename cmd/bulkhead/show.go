@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +26,8 @@ var views = []view{
 	{"compartments", "Tenants' compartments and whether they are as declared", rowsOf[gateway.CompartmentRow]},
 	{"interfaces", "Interfaces of the compartments, with what passed through them", rowsOf[gateway.InterfaceRow]},
 	{"tunnels", "Site-to-site tunnels with their security associations", rowsOf[gateway.TunnelRow]},
+	{"limits", "Rate limits of site-to-site interfaces, with what they passed and dropped", rowsOf[gateway.LimitRow]},
+	{"filters", "Static filters, with what each rule has counted", rowsOf[gateway.FilterRow]},
 	{"nat", "External addresses and static mappings", rowsOf[gateway.NATRow]},
 	{"lookup-records", "Customer addresses and where they live, as door 1 has them", rowsOf[gateway.RecordRow]},
 	{"customer-routes", "Routes of the virtual networks, as door 1 has them", rowsOf[gateway.CustomerRouteRow]},
@@ -100,7 +103,11 @@ func printTable(w io.Writer, rows reflect.Value) error {
 // cell prints one value; what is empty is a dash, so that columns stay countable.
 func cell(v reflect.Value) string {
 	var text string
-	if v.Kind() == reflect.Slice {
+	if at, ok := v.Interface().(*time.Time); ok {
+		if at != nil {
+			text = at.UTC().Format(time.RFC3339)
+		}
+	} else if v.Kind() == reflect.Slice {
 		parts := make([]string, v.Len())
 		for i := range parts {
 			parts[i] = fmt.Sprint(v.Index(i).Interface())

@@ -1,0 +1,224 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"bulkhead/internal/netns"
+	"bulkhead/trigger"
+	"bulkhead/vpn"
+)
+
+// follower keeps one tenant's routes, held packets and translated sessions as the states of its tunnels demand. Each tenant
+// has one, so that a tenant whose compartment is slow to change holds up no other.
+type follower struct {
+	g      *Gateway
+	tenant string
+	kick   chan struct{} // something may have changed
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu sync.Mutex
+	// trigger is nil until the compartment stands.
+	trigger *trigger.Trigger
+	// adopted is what the kernel remembers of the interfaces' tunnels, as long as nothing else is known of them.
+	adopted map[string]vpn.State
+	asked   bool // the sites that were unreachable have been dialled again
+	// up are the interfaces that were connected when last looked at.
+	up map[string]bool
+}
+
+// follower is the named tenant's, started where there is none.
+func (g *Gateway) follower(tenant string) *follower {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.followers[tenant]; f != nil {
+		return f
+	}
+	ctx, cancel := context.WithCancel(g.ctx)
+	f := &follower{
+		g: g, tenant: tenant, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}), up: map[string]bool{},
+	}
+	g.followers[tenant] = f
+	go f.run(ctx)
+	return f
+}
+
+// unfollow ends the named tenant's follower. Packets that are held go on their way.
+func (g *Gateway) unfollow(tenant string) error {
+	g.mu.Lock()
+	f := g.followers[tenant]
+	delete(g.followers, tenant)
+	g.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f.stop()
+}
+
+func (f *follower) stop() error {
+	f.cancel()
+	<-f.ended
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.trigger == nil {
+		return nil
+	}
+	defer func() { f.trigger = nil }()
+	return f.trigger.Close()
+}
+
+// changed has the follower look at the tunnels soon.
+func (f *follower) changed() {
+	select {
+	case f.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (f *follower) run(ctx context.Context) {
+	defer close(f.ended)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.kick:
+		}
+		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
+			f.g.log.Error("routes do not follow the tunnels; trying again", "tenant", f.tenant, "error", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(minRetry):
+				f.changed()
+			}
+		}
+	}
+}
+
+// prepare gets the compartment ready to hold packets, before its links come up, and remembers what the kernel knows of
+// tunnels from before this daemon.
+func (f *follower) prepare(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.adopted == nil {
+		standing, err := f.g.compartments.State(ctx, ns)
+		if err != nil {
+			return err
+		}
+		f.adopted = remembered(plan.SiteRoutes, standing)
+	}
+	links := slices.Sorted(maps.Keys(plan.tunnels()))
+	if f.trigger == nil {
+		if len(links) == 0 {
+			return trigger.Remove(ns)
+		}
+		var err error
+		f.trigger, err = trigger.Open(ns, trigger.Options{
+			Log:    f.g.log.With("tenant", f.tenant),
+			Wanted: func(iface string) { f.g.vpn.Dial(f.tenant, iface) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return f.trigger.Set(links)
+}
+
+// state of an interface's tunnel. What charon has not been asked about is as the kernel remembers it; a site that was
+// unreachable before the daemon began is so until its tunnel comes up.
+func (f *follower) state() func(iface string) vpn.State {
+	states := f.g.vpn.States(f.tenant)
+	ready := false
+	select {
+	case <-f.g.vpn.Ready():
+		ready = true
+	default:
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	adopted := maps.Clone(f.adopted)
+	if ready && !f.asked {
+		f.asked = true
+		for iface, s := range adopted {
+			if s == vpn.Unreachable {
+				f.g.vpn.Dial(f.tenant, iface) // as the earlier daemon did, from time to time
+			}
+		}
+	}
+	for iface, s := range states {
+		if known := s == vpn.Connected || s == vpn.Unreachable; known || ready && adopted[iface] == vpn.Connected {
+			delete(adopted, iface)
+			if ready {
+				delete(f.adopted, iface)
+			}
+		}
+	}
+	return func(iface string) vpn.State {
+		if s, ok := adopted[iface]; ok {
+			return s
+		}
+		return states[iface]
+	}
+}
+
+// follow brings routes and held packets to what the tunnels' states demand. A session that left by NAT while its site was
+// unreachable must not outlive that (law 1).
+func (f *follower) follow(ctx context.Context) error {
+	plan, err := f.g.inForce()
+	if err != nil {
+		return nil //nolint:nilerr // nothing is in force yet, or any more
+	}
+	tenant := plan.tenant(f.tenant)
+	if tenant == nil {
+		return nil
+	}
+	ns, err := f.g.compartments.Open(f.tenant)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // removed meanwhile, or not made yet
+	} else if err != nil {
+		return err
+	}
+	defer ns.Close()
+	tenant.writing.Lock()
+	defer tenant.writing.Unlock()
+	state := f.state()
+	if err := f.g.compartments.SetRoutes(ctx, ns, tenant.compartment(state).Routes); err != nil {
+		return err
+	}
+	var errs []error
+	cameUp, err := f.hold(tenant, state)
+	for _, iface := range cameUp {
+		errs = append(errs, f.g.forget(ctx, ns, f.tenant, tenant.Sites[iface]))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// hold tells the trigger what to do with packets into each tunnel, and returns the interfaces that came up since.
+func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (cameUp []string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for iface, dials := range plan.tunnels() {
+		now := state(iface)
+		if now == vpn.Connected && !f.up[iface] {
+			cameUp = append(cameUp, iface)
+		}
+		f.up[iface] = now == vpn.Connected
+		switch {
+		case f.trigger == nil:
+		case now == vpn.Connected:
+			errs = append(errs, f.trigger.Release(iface))
+		case now == vpn.Connecting, now != vpn.Unreachable && dials:
+			errs = append(errs, f.trigger.Hold(iface))
+		default:
+			errs = append(errs, f.trigger.Refuse(iface))
+		}
+	}
+	return cameUp, errors.Join(errs...)
+}
