@@ -70,6 +70,20 @@ func (c *charon) call(command string, in *vici.Message) {
 	}
 }
 
+// sas is the names of the connections that have an IKE_SA.
+func (c *charon) sas() []string {
+	c.t.Helper()
+	session, err := vici.NewSession(vici.WithSocketPath(c.Socket))
+	must(c.t, err)
+	defer session.Close()
+	var names []string
+	for m, err := range session.CallStreaming(context.Background(), "list-sas", "list-sa", nil) {
+		must(c.t, err)
+		names = append(names, m.Keys()...)
+	}
+	return names
+}
+
 // site is a tenant's site, with a charon that is configured by hand: a policy for everything through one xfrm
 // interface.
 type site struct {

@@ -39,7 +39,7 @@ type Event struct {
 }
 
 // subscriptions are charon's events that the Manager needs.
-var subscriptions = []string{"ike-updown", "ike-rekey", "child-updown", "child-rekey", "log"}
+var subscriptions = []string{"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "log"}
 
 // watcher turns charon's events into changes of the Manager's tunnels and Events. One goroutine uses it.
 type watcher struct {
@@ -113,6 +113,9 @@ func (w *watcher) handle(ev vici.Event) {
 	name = baseName(name)
 	w.m.mu.Lock()
 	t := w.m.tunnel(name)
+	if ev.Name == "ike-update" {
+		t.moved(text(s, "uniqueid"), ev.Message)
+	}
 	e, changed := w.change(t, ev.Name, up, name, s, ev.Timestamp)
 	changed = changed && t.declared
 	w.m.prune(name)
@@ -169,106 +172,6 @@ func (w *watcher) explain(e Event) {
 		// A tunnel that nobody used has not failed, however short it stood.
 		t.dial.attempts, t.dial.next = 0, e.Time
 	}
-}
-
-// change follows one event and tells whether it is worth an Event. It must be called with the Manager's mu held.
-func (w *watcher) change(t *tunnel, event string, up bool, name string, s *vici.Message, now time.Time) (Event, bool) {
-	wasUp := t.up()
-	switch event {
-	case "ike-rekey":
-		t.rekeyIKE(text(section(s, "old"), "uniqueid"), parseIKE(name, section(s, "new")))
-		return Event{}, false
-	case "child-rekey":
-		if _, pair, ok := firstSection(section(s, "child-sas")); ok {
-			delete(t.children, text(section(pair, "old"), "uniqueid"))
-			t.children[text(section(pair, "new"), "uniqueid")] = text(s, "uniqueid")
-		}
-		return Event{}, false
-	}
-	sa := parseIKE(name, s)
-	failed, closed := false, false
-	switch {
-	case event == "ike-updown" && up:
-		t.ikes[sa.id] = sa
-	case event == "ike-updown":
-		_, established := t.ikes[sa.id]
-		t.dropIKE(sa.id)
-		// One that stood without a child ends a dial as well: it could not make the child.
-		failed = !established || t.dial.underWay() && len(t.ikes) == 0
-		closed = w.m.client != nil && w.m.client.toldToEnd(sa.id)
-	case event == "child-updown":
-		for _, c := range sa.children {
-			if up {
-				t.children[c.id] = sa.id
-			} else {
-				delete(t.children, c.id)
-			}
-		}
-	}
-	t.suspect(now)
-	e := t.event("", "", now)
-	e.Peer = sa.peer
-	switch {
-	case t.up() && !wasUp:
-		e.Kind = Up
-		t.cameUp(now)
-	case !t.up() && wasUp:
-		e.Kind, e.Reason = Down, "closed"
-		t.wentDown(e.Reason, now)
-	case failed && closed:
-		// Nothing that was tried has failed: whoever told charon to end it knows.
-		t.dial.until = time.Time{}
-		return Event{}, false
-	case failed:
-		e.Kind, e.Reason = Failed, "the negotiation failed"
-		t.didNotComeUp(e.Reason, sa.initiator, now)
-	default:
-		return Event{}, false
-	}
-	return e, true
-}
-
-// rekeyIKE notes that an IKE_SA was replaced, its children with it.
-func (t *tunnel) rekeyIKE(from string, to ikeSA) {
-	delete(t.ikes, from)
-	t.ikes[to.id] = to
-	for child, ike := range t.children {
-		if ike == from {
-			t.children[child] = to.id
-		}
-	}
-}
-
-// dropIKE notes that an IKE_SA is gone, and its children with it.
-func (t *tunnel) dropIKE(id string) {
-	delete(t.ikes, id)
-	for child, ike := range t.children {
-		if ike == id {
-			delete(t.children, child)
-		}
-	}
-}
-
-func (t *tunnel) cameUp(now time.Time) {
-	t.since = now
-	t.reachable()
-	t.dial.connected(now)
-}
-
-func (t *tunnel) wentDown(reason string, now time.Time) {
-	t.since = now
-	t.explain(reason, now)
-	t.dial.ended(now, true)
-}
-
-// didNotComeUp notes a failure, ours or the peer's. One of ours makes the tunnel unreachable.
-func (t *tunnel) didNotComeUp(reason string, ours bool, now time.Time) {
-	t.explain(reason, now)
-	if !ours || t.up() {
-		return
-	}
-	t.dial.ended(now, false)
-	t.unreachable(now)
 }
 
 // logLine reads one line of charon's log.

@@ -157,10 +157,12 @@ func (f *fakeCharon) command(conn net.Conn, name string, in *vici.Message) *vici
 	case "unload-shared":
 		delete(f.secrets, text(in, "id"))
 	case "terminate":
-		if _, ok := f.sas[text(in, "ike-id")]; !ok {
+		sa, ok := f.sas[text(in, "ike-id")]
+		if !ok {
 			return arguments("success", "no", "errmsg", "no matching SAs to terminate found", "matches", "0")
 		}
 		delete(f.sas, text(in, "ike-id"))
+		f.tell("ike-updown", sa)
 	}
 	return out.set("success", "yes").msg
 }
@@ -176,6 +178,11 @@ func listed(m *vici.Message) *builder {
 func (f *fakeCharon) raise(event string, m *vici.Message) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.tell(event, m)
+}
+
+// tell is raise with mu held.
+func (f *fakeCharon) tell(event string, m *vici.Message) {
 	for conn, events := range f.clients {
 		if events[event] {
 			f.send(conn, eventPacket, event, m)

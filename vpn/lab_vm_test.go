@@ -81,7 +81,7 @@ func newNetwork(t *testing.T) *network {
 func (n *network) manager() (*vpn.Manager, func()) {
 	n.t.Helper()
 	m := vpn.New(vpn.Options{
-		Socket: n.charon.Socket, OnEvent: n.events.add,
+		Socket: n.charon.Socket, Namespace: n.gateway, OnEvent: n.events.add,
 		Log: slog.New(slog.NewTextHandler(n.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	ctx, cancel := context.WithCancel(context.Background())

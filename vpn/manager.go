@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/strongswan/govici/vici"
+
+	"bulkhead/internal/netns"
 )
 
 // DefaultSocket is where charon listens for VICI unless told otherwise.
@@ -32,6 +34,8 @@ type Options struct {
 	Socket string
 	// Resolver looks up the names of peers; net.DefaultResolver where nil.
 	Resolver *net.Resolver
+	// Namespace is charon's, in whose kernel the SAs are; the process's own where nil.
+	Namespace *netns.Namespace
 	// Log takes what happens to tunnels and to the connection to charon; slog.Default where nil.
 	Log *slog.Logger
 	// OnEvent is called for every Event, one at a time and in order, without a lock held. It must not block for long:
@@ -191,7 +195,7 @@ func (m *Manager) tunnel(name string) *tunnel {
 	t := m.tunnels[name]
 	if t == nil {
 		tenant, _, _ := splitName(name)
-		t = &tunnel{tenant: tenant, children: map[string]string{}, ikes: map[string]ikeSA{}}
+		t = &tunnel{tenant: tenant, children: map[string]child{}, ikes: map[string]ike{}}
 		m.tunnels[name] = t
 	}
 	return t

@@ -119,7 +119,7 @@ func (m *Manager) disconnect(ctx context.Context, name string) error {
 	for _, sa := range sas[name] {
 		ids[sa.id] = true
 	}
-	return endSAs(ctx, c, name, ids)
+	return m.endSAs(ctx, c, name, ids)
 }
 
 // Reset ends a declared interface's SAs, forgets that it failed, and dials anew, unless it waits for its peer. It

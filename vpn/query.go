@@ -2,27 +2,27 @@ package vpn
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Tunnels lists every declared interface's tunnel with what charon says about it now, by tenant and name. When charon
-// is not connected it returns what was known last, along with ErrNotConnected.
-func (m *Manager) Tunnels(ctx context.Context) ([]Tunnel, error) {
-	var sas map[string][]ikeSA
-	c, err := m.connected()
-	if err == nil {
-		sas, err = listSAs(ctx, c, "")
-	}
+// Tunnels lists every declared interface's tunnel by tenant and name: its SAs as charon's events told, with the kernel's
+// counters. charon is not asked, so that a long list neither takes long nor gets in the way of tunnels. While charon is
+// not connected the list is of what was known last, along with ErrNotConnected.
+func (m *Manager) Tunnels(context.Context) ([]Tunnel, error) {
+	_, err := m.connected()
+	counted, uncounted := counters(m.opts.Namespace)
+	err = errors.Join(err, uncounted)
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := make([]Tunnel, 0, len(m.tunnels))
 	for _, name := range slices.Sorted(maps.Keys(m.tunnels)) {
 		if t := m.tunnels[name]; t.declared {
-			list = append(list, t.show(sas[name], now))
+			list = append(list, t.show(counted, now))
 		}
 	}
 	slices.SortFunc(list, func(a, b Tunnel) int {

@@ -9,12 +9,6 @@ import (
 	"time"
 )
 
-const (
-	// goneTimeout is how long terminated SAs may take to go; charon needs milliseconds.
-	goneTimeout = 5 * time.Second
-	gonePause   = 20 * time.Millisecond
-)
-
 // Set makes want the whole desired state of one tenant's tunnels. What is as it should be is not touched; an interface
 // that is gone is unloaded and its SAs ended before Set returns; one whose addresses, identities or if_id changed is
 // loaded anew and its SAs ended. Other changes leave standing SAs alone.
@@ -303,47 +297,5 @@ func (m *Manager) end(ctx context.Context, c *client, s step) error {
 			ids[sa.id] = true
 		}
 	}
-	return endSAs(ctx, c, s.name, ids)
-}
-
-// endSAs ends the IKE_SAs, with their children, and waits until charon does not list them any more. The peers are told
-// once and not waited for.
-func endSAs(ctx context.Context, c *client, name string, ids map[string]bool) error {
-	for id := range ids {
-		if err := terminate(ctx, c, "ike-id", id); err != nil {
-			return err
-		}
-	}
-	deadline := time.Now().Add(goneTimeout)
-	for len(ids) > 0 {
-		sas, err := listSAs(ctx, c, name)
-		if err != nil {
-			return err
-		}
-		left := slices.DeleteFunc(sas[name], func(sa ikeSA) bool { return !ids[sa.id] })
-		if len(left) == 0 {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%d SAs did not end within %v", len(left), goneTimeout)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(gonePause):
-		}
-	}
-	return nil
-}
-
-// terminate ends one IKE_SA (kind ike-id) or CHILD_SA (kind child-id). One that is gone already is no error.
-func terminate(ctx context.Context, c *client, kind, id string) error {
-	if kind == "ike-id" {
-		c.willEnd(id)
-	}
-	out, err := c.call(ctx, "terminate", arguments(kind, id, "force", "yes", "timeout", "-1"))
-	if refused(err) && text(out, "matches") == "0" {
-		return nil
-	}
-	return err
+	return m.endSAs(ctx, c, s.name, ids)
 }

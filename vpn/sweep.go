@@ -105,6 +105,16 @@ func duplicates(sas []ikeSA) (ikes, children []string, wait time.Duration) {
 	return ikes, duplicateChildren(keep.children), wait
 }
 
+// carries tells whether traffic passes through the SA.
+func (sa ikeSA) carries() bool {
+	for _, c := range sa.children {
+		if c.up() {
+			return true
+		}
+	}
+	return false
+}
+
 // crosses tells whether the two may come from both ends having dialled at once.
 func (sa ikeSA) crosses(o *ikeSA) bool {
 	return sa.initiator != o.initiator && (sa.established-o.established).Abs() <= sameMoment

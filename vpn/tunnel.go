@@ -65,8 +65,8 @@ type tunnel struct {
 	tenant   string
 	declared bool
 	want     Interface
-	children map[string]string // CHILD_SAs that are up: their id -> the IKE_SA's
-	ikes     map[string]ikeSA  // IKE_SAs that were established, as they were then, by id
+	children map[string]child // CHILD_SAs that are up, by id
+	ikes     map[string]ike   // IKE_SAs that were established, by id
 	since    time.Time
 	failed   bool // unreachable: the peer did not answer, or refused
 	told     bool // that it is unreachable
@@ -76,6 +76,18 @@ type tunnel struct {
 	waiting  []chan<- error // for the outcome of a dial
 	// sweepAt is when to look for SAs that must go; zero when there is no cause to.
 	sweepAt, sweptAt time.Time
+}
+
+// ike and child are SAs as charon told of them last, and when that was: what they say of time counts from then on.
+type ike struct {
+	ikeSA
+	at time.Time
+}
+
+type child struct {
+	childSA
+	ike string // the id of its IKE_SA
+	at  time.Time
 }
 
 func (t *tunnel) up() bool { return len(t.children) > 0 }
@@ -120,11 +132,11 @@ func (t *tunnel) adopt(sas []ikeSA, now time.Time) (Event, bool) {
 	e := t.event("", "", now)
 	for _, sa := range sas {
 		if sa.state != ikeConnecting {
-			t.ikes[sa.id] = sa
+			t.ikes[sa.id] = ike{sa, now}
 		}
 		for _, c := range sa.children {
 			if c.up() {
-				t.children[c.id] = sa.id
+				t.children[c.id] = child{c, sa.id, now}
 				t.since, e.Peer = now.Add(-sa.established), sa.peer
 			}
 		}
@@ -143,11 +155,16 @@ func (t *tunnel) adopt(sas []ikeSA, now time.Time) (Event, bool) {
 	return e, t.up() != wasUp
 }
 
-// peer is the address:port of an SA, or the declared address.
+// peer is the address:port of an SA, or the declared destination.
 func (t *tunnel) peer() string {
 	for _, sa := range t.ikes {
 		return sa.peer
 	}
+	return t.destination()
+}
+
+// destination is the declared address or name of the peer; empty where only the peer dials.
+func (t *tunnel) destination() string {
 	if t.want.PeerAddress.IsValid() {
 		return t.want.PeerAddress.String()
 	}
@@ -166,72 +183,5 @@ func (t *tunnel) suspect(now time.Time) {
 		if !sa.fits(t.want) {
 			t.sweepAt, t.sweptAt = now, time.Time{}
 		}
-	}
-}
-
-// show merges what is declared, remembered and listed.
-func (t *tunnel) show(sas []ikeSA, now time.Time) Tunnel {
-	out := Tunnel{
-		Tenant: t.tenant, Interface: t.want.Name, Since: t.since, LastError: t.reason, LastErrorAt: t.reasonAt,
-		Local: t.want.LocalAddress.String(), Peer: t.peer(), LocalID: t.want.LocalID, PeerID: t.want.RemoteID,
-		Disabled: t.want.Disabled,
-	}
-	connecting := t.dial.underWay()
-	var best *ikeSA
-	for n := range sas {
-		sa := &sas[n]
-		connecting = connecting || sa.state == ikeConnecting
-		if sa.carries() && (best == nil || sa.established < best.established) {
-			best = sa
-		}
-	}
-	switch {
-	case best != nil:
-		out.State = Connected
-		out.fill(*best)
-		if out.Since.IsZero() || !t.up() {
-			out.Since = now.Add(-best.established)
-		}
-	case t.failed:
-		out.State = Unreachable
-	case connecting:
-		out.State = Connecting
-	default:
-		out.State = Disconnected
-	}
-	return out
-}
-
-// carries tells whether traffic passes through the SA.
-func (sa ikeSA) carries() bool {
-	for _, c := range sa.children {
-		if c.up() {
-			return true
-		}
-	}
-	return false
-}
-
-// fill takes the endpoints, algorithms and counters of an SA that carries traffic.
-func (out *Tunnel) fill(sa ikeSA) {
-	out.Local, out.Peer, out.LocalID, out.PeerID = sa.local, sa.peer, sa.localID, sa.peerID
-	out.IKE, out.UniqueID = sa.algorithms, sa.id
-	var newest *childSA
-	for n := range sa.children {
-		c := &sa.children[n]
-		if !c.up() {
-			continue
-		}
-		out.BytesIn, out.BytesOut = out.BytesIn+c.bytesIn, out.BytesOut+c.bytesOut
-		out.PacketsIn, out.PacketsOut = out.PacketsIn+c.packetsIn, out.PacketsOut+c.packetsOut
-		if newest == nil || c.state == childInstalled &&
-			(newest.state != childInstalled || c.installed < newest.installed) {
-			newest = c
-		}
-	}
-	if newest != nil {
-		out.ESP, out.Encapsulated = newest.algorithms, newest.encapsulated
-		out.SPIIn, out.SPIOut = newest.spiIn, newest.spiOut
-		out.RekeyInSeconds = int64(newest.rekeyIn / time.Second)
 	}
 }
