@@ -189,13 +189,13 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 		remember(w.reasons, id, said{reason, now})
 		w.settle(func(p pending) bool { return p.ike == id }, reason)
 	}
-	if childFailed(line) {
-		w.childFailed(text(m, "ikesa-name"), reason, now)
+	if dialFailed(line) {
+		w.dialFailed(text(m, "ikesa-name"), reason, now)
 	}
 }
 
-// childFailed notes that the peer accepted the IKE_SA but not the ESP SA, of which no event tells.
-func (w *watcher) childFailed(name, reason string, now time.Time) {
+// dialFailed notes the end of a dial of which no event tells.
+func (w *watcher) dialFailed(name, reason string, now time.Time) {
 	w.m.mu.Lock()
 	t := w.m.tunnels[name]
 	if t == nil || !t.declared || t.up() {

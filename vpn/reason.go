@@ -23,8 +23,8 @@ var reasons = []struct {
 	{regexp.MustCompile(`^establishing IKE_SA failed, peer not responding`), noAnswer},
 	{regexp.MustCompile(`^received DELETE for IKE_SA`), "closed by the peer"},
 	{regexp.MustCompile(`^received DELETE for ESP CHILD_SA`), "closed by the peer"},
+	{regexp.MustCompile(`^deleting (?:CHILD|IKE)_SA after (\d+) seconds of (?:CHILD_SA )?inactivity`), idle + " for $1 s"},
 	{regexp.MustCompile(`^deleting (unestablished )?IKE_SA`), "closed by the gateway"},
-	{regexp.MustCompile(`^deleting CHILD_SA after (\d+) seconds of inactivity`), idle + " for $1 s"},
 	{regexp.MustCompile(`^closing CHILD_SA`), "closed by the gateway"},
 	{regexp.MustCompile(`^destroying IKE_SA in state`), "closed by the gateway"},
 	{regexp.MustCompile(`^received IDr (.*), but require (.*)`), "the peer asked for the identity $1 instead of $2"},
@@ -45,9 +45,11 @@ const (
 	idle = "idle"
 )
 
-// childFailed tells whether the line says that an ESP SA was refused, after which the IKE_SA may stand.
-func childFailed(line string) bool {
-	return strings.HasPrefix(line, "received ") && strings.HasSuffix(line, ", no CHILD_SA built")
+// dialFailed tells whether the line says that a dial came to nothing and no event will tell: the ESP SA was refused,
+// after which the IKE_SA may stand, or there was no answer to the first messages at all.
+func dialFailed(line string) bool {
+	return strings.HasPrefix(line, "received ") && strings.HasSuffix(line, ", no CHILD_SA built") ||
+		strings.HasPrefix(line, "establishing IKE_SA failed, ") || strings.HasSuffix(line, ", initiate aborted")
 }
 
 // explain gives the reason in a line of charon's log, or "".
