@@ -305,28 +305,6 @@ func TestATunnelThatIsAlwaysUpIsDialledAgain(t *testing.T) {
 	waitState(t, m, "Contoso", vpn.Connected)
 }
 
-func TestASilentPeerIsUnreachableAndComesBack(t *testing.T) {
-	n := newNetwork(t)
-	m, _ := n.manager()
-	set(t, m, "Contoso", wanted("Contoso", func(i *vpn.Interface) { i.Initiate = vpn.Always }))
-	waitState(t, m, "Contoso", vpn.Connected)
-	far := n.site["Contoso"].node.NS
-	must(t, handle(t, far).LinkSetDown(up(t, far, "wan")))
-	began := time.Now()
-	eventually(t, 40*time.Second, "the loss", func() bool {
-		_, ok := n.events.find(func(e vpn.Event) bool { return e.Tenant == "Contoso" && e.Kind == vpn.Down })
-		return ok
-	})
-	t.Logf("the loss was noticed after %v", time.Since(began).Round(time.Second))
-	down, _ := n.events.find(func(e vpn.Event) bool { return e.Tenant == "Contoso" && e.Kind == vpn.Down })
-	if down.Reason != "the peer does not answer" {
-		t.Errorf("the reason is %q", down.Reason)
-	}
-	route(t, far, up(t, far, "wan"), gatewayAddress+"/32", siteAddress["Contoso"])
-	waitState(t, m, "Contoso", vpn.Connected)
-	eventually(t, 30*time.Second, "a ping", func() bool { return n.ping("Contoso") })
-}
-
 func TestAPeerThatStartsAnewReplacesItsOwnSAOnly(t *testing.T) {
 	n := newNetwork(t)
 	m, _ := n.manager()
