@@ -67,8 +67,10 @@ func (i Interface) checkMethod() error {
 		if len(i.Authorities) == 0 {
 			errs = append(errs, errors.New("no certificate authority may vouch for the peer: declare one"))
 		}
+	case EAP:
+		errs = append(errs, i.checkEAP())
 	default:
-		errs = append(errs, fmt.Errorf("method %q: it must be %s or %s", i.Method, PSK, Certificate))
+		errs = append(errs, fmt.Errorf("method %q: it must be %s, %s or %s", i.Method, PSK, Certificate, EAP))
 	}
 	for _, der := range i.Authorities {
 		if _, err := parseAuthority(der); err != nil {

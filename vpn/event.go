@@ -46,6 +46,7 @@ type watcher struct {
 	m       *Manager
 	reasons map[string]said   // why an IKE_SA may be about to end, by its id
 	who     map[string]string // whom charon looks for, by IKE_SA
+	users   map[string]string // the users whom RADIUS accepted, by IKE_SA
 	pending []pending         // Events that wait for their reason, oldest first
 }
 
@@ -70,7 +71,7 @@ const reasonLasts = 5 * time.Second
 const reasonPatience = 300 * time.Millisecond
 
 func (m *Manager) newWatcher() *watcher {
-	return &watcher{m: m, reasons: map[string]said{}, who: map[string]string{}}
+	return &watcher{m: m, reasons: map[string]said{}, who: map[string]string{}, users: map[string]string{}}
 }
 
 // run follows charon's events until the session ends.
@@ -181,6 +182,7 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 		w.m.report(Event{Kind: Failed, Peer: peer, Reason: reason, Time: now})
 		return
 	}
+	w.eapLine(line, id, now)
 	reason := explain(line)
 	if reason == "" || id == "" {
 		return

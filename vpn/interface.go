@@ -142,6 +142,7 @@ func (i Interface) withDefaults() Interface {
 	case Certificate:
 		i.RemoteID = cmp.Or(i.RemoteID, i.Name)
 	case EAP:
+		i = i.withEAPDefaults()
 	}
 	if len(i.IKEProposals) == 0 {
 		i.IKEProposals = defaultIKEProposals
@@ -188,9 +189,9 @@ func (i Interface) sameTunnel(o Interface) bool {
 		strings.EqualFold(i.UserName, o.UserName) && i.DialUserName == o.DialUserName
 }
 
-// canDial tells whether there is a peer to dial, and it may be dialled.
+// canDial tells whether there is a peer to dial, something to tell it, and it may be dialled.
 func (i Interface) canDial() bool {
-	return !i.Disabled && (i.PeerAddress.IsValid() || i.PeerHost != "")
+	return !i.Disabled && (i.PeerAddress.IsValid() || i.PeerHost != "") && (i.Method != EAP || i.DialUserName != "")
 }
 
 // equal tells whether the same is declared of both.

@@ -50,9 +50,10 @@ type Manager struct {
 	ready     chan struct{}
 	readyOnce sync.Once
 
-	// apply serializes all that changes charon's configuration, and guards have and blocked. It is taken before mu.
+	// apply serializes all that changes charon's configuration, and guards have, gate and blocked. It is taken before mu.
 	apply   sync.Mutex
 	have    map[string]loaded // what charon has of ours
+	gate    string            // what is known of the connections that all EAP users come by
 	blocked map[string]bool   // tenants with an interface that waits for another tenant's to go
 
 	auth     authentication // what authentication needs beside the interfaces, guarded by mu
@@ -64,7 +65,7 @@ type Manager struct {
 	tunnels map[string]*tunnel // what is declared, and what else has an SA, by the name at charon
 	found   []Event            // to be reported
 	tenants map[string]bool    // those that Set was called for
-	usable  map[string]bool    // the connections that this session loaded, so that they can be dialled
+	usable  map[string]bool    // the connections that this session loaded, and whether there is an address to dial
 	looked  bool               // at charon, at least once
 }
 
@@ -158,11 +159,11 @@ func (m *Manager) session(ctx context.Context) error {
 func (m *Manager) takeOver(ctx context.Context, c *client) error {
 	m.apply.Lock()
 	defer m.apply.Unlock()
-	have, sas, err := inventory(ctx, c)
+	have, sas, gate, err := inventory(ctx, c)
 	if err != nil {
 		return err
 	}
-	m.have = have
+	m.have, m.gate = have, gate
 	now := time.Now()
 	m.mu.Lock()
 	m.client = c
@@ -258,13 +259,18 @@ func (m *Manager) leave() {
 }
 
 // inventory lists what charon has under our names: connections, secrets and SAs.
-func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]ikeSA, error) {
-	have := map[string]loaded{}
+func inventory(ctx context.Context, c *client) (
+	have map[string]loaded, sas map[string][]ikeSA, gate string, err error,
+) {
+	have, gate = map[string]loaded{}, gateClosed
 	messages, err := c.list(ctx, "list-conns", nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	for _, conn := range parseConns(messages) {
+		if conn.name == eapCatcher || conn.name == eapRefuser {
+			gate = gateUnknown
+		}
 		if _, _, ok := splitName(conn.name); ok {
 			l := have[baseName(conn.name)]
 			l.conns = append(l.conns, conn.name)
@@ -276,7 +282,7 @@ func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]
 	}
 	shared, err := c.call(ctx, "get-shared", nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	for _, name := range texts(shared, "keys") {
 		if _, _, ok := splitName(name); ok {
@@ -285,9 +291,8 @@ func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]
 			have[baseName(name)] = l
 		}
 	}
-	sas, err := listSAs(ctx, c, "")
-	if err != nil {
-		return nil, nil, err
+	if sas, err = listSAs(ctx, c, ""); err != nil {
+		return nil, nil, "", err
 	}
 	for name := range sas {
 		if _, _, ok := splitName(name); ok {
@@ -295,7 +300,7 @@ func inventory(ctx context.Context, c *client) (map[string]loaded, map[string][]
 			have[name] = l
 		}
 	}
-	return have, sas, nil
+	return have, sas, gate, nil
 }
 
 // listSAs lists the IKE_SAs of one interface, or of all with an empty name, by the name at charon.

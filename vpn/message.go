@@ -61,6 +61,8 @@ func messages(name string, i complete, newKey bool) (orders, error) {
 	switch i.Method {
 	case Certificate:
 		return certificateOrders(name, i)
+	case EAP:
+		return eapOrders(name, i)
 	default:
 		return pskOrders(name, i, newKey)
 	}

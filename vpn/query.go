@@ -41,7 +41,7 @@ func (m *Manager) Tenants(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	have, _, err := inventory(ctx, c)
+	have, _, _, err := inventory(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type ikeSA struct {
 	local, peer  string // address:port
 	localID      string
 	peerID       string
+	user         string // by EAP, where the peer dialled
 	initiator    bool   // whether we dialled
 	initiatorSPI string // both ends know it by the same number
 	ifIDIn       uint32
@@ -61,6 +62,7 @@ func parseIKE(name string, m *vici.Message) ikeSA {
 		peer:         endpoint(m, "remote-host", "remote-port"),
 		localID:      text(m, "local-id"),
 		peerID:       text(m, "remote-id"),
+		user:         text(m, "remote-eap-id"),
 		initiator:    text(m, "initiator") == "yes",
 		initiatorSPI: text(m, "initiator-spi"),
 		ifIDIn:       hexID(m, "if-id-in"),
@@ -164,6 +166,9 @@ func parseConns(messages []*vici.Message) []connection {
 // fits tells whether the connection is between the interface's ends and identities, as far as charon says. What a peer's
 // name stands for may have changed since.
 func (c connection) fits(i complete) bool {
+	if i.Method == EAP {
+		return true // its SAs tell
+	}
 	return len(c.localAddrs) == 1 && c.localAddrs[0] == i.LocalAddress.String() &&
 		(!i.PeerAddress.IsValid() || slices.Equal(c.remotes, remoteAddrs(i))) &&
 		!otherID(c.localID, i.LocalID) && !i.otherPeer(c.remoteID)
@@ -172,5 +177,11 @@ func (c connection) fits(i complete) bool {
 // fits tells whether the SA belongs to the interface as it is declared now. The peer's address is left out: a peer may
 // have moved (MOBIKE), or be behind NAT.
 func (sa ikeSA) fits(i Interface) bool {
-	return sa.ifIDIn == i.IfID && sa.ifIDOut == i.IfID && !otherID(sa.localID, i.LocalID) && !i.otherPeer(sa.peerID)
+	switch {
+	case sa.ifIDIn != i.IfID || sa.ifIDOut != i.IfID:
+		return false
+	case i.Method == EAP:
+		return sa.fitsEAP(i)
+	}
+	return !otherID(sa.localID, i.LocalID) && !i.otherPeer(sa.peerID)
 }

@@ -116,6 +116,9 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 	var errs []error
 	have, want, others := m.collect(tenant)
 	delete(m.blocked, tenant)
+	if err := m.tendEAPGate(ctx, c); err != nil {
+		errs = append(errs, fmt.Errorf("EAP: %w", err))
+	}
 	for _, s := range plan(have, want) {
 		var err error
 		other := clash(s.name, s.iface.Interface, others)

@@ -33,6 +33,7 @@ const (
 	charonFile  = "charon.conf"
 	serverFile  = "server.pem"
 	keyFile     = "server.key"
+	runFolder   = "run"
 	pidFile     = "radiusd.pid"
 )
 

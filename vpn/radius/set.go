@@ -24,8 +24,8 @@ var secretLine = regexp.MustCompile(`(?m)^\s*secret = ([0-9a-f]{64})$`)
 
 // Set makes the configuration the whole of what is in the folder, which it makes, and has a running FreeRADIUS take
 // it up: changed users without an interruption, everything else by ending it, upon which whoever keeps it running starts
-// it anew. Nothing happens where nothing differs. Files are replaced one by one, readable by the folder's owner only;
-// what is not of the configuration any more is removed at the end.
+// it anew. Nothing happens where nothing differs. Files are replaced one by one, readable by root and FreeRADIUS only; what
+// is not of the configuration any more is removed at the end.
 //
 // The secret between charon and FreeRADIUS is made here once and stays. charon reads it from CharonConf.
 func Set(dir string, c Config) error {
@@ -61,28 +61,44 @@ func Set(dir string, c Config) error {
 	return nil
 }
 
-// makeFolder makes the folder where it is missing, and gives it to the user that Debian's FreeRADIUS runs as.
+// makeFolder makes the folder where it is missing: root's, readable by the group of the user whom Debian's FreeRADIUS
+// runs as, and in it one for that user's process id.
 func makeFolder(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, os.ErrExist) {
-		return nil
+	group, user := 0, 0
+	if freerad, err := userOf("freerad"); err == nil {
+		user, group = freerad.uid, freerad.gid
 	}
+	for _, folder := range []struct {
+		path        string
+		owner, mode int
+	}{{dir, 0, 0o750}, {filepath.Join(dir, runFolder), user, 0o700}} {
+		err := os.Mkdir(folder.path, os.FileMode(folder.mode)) //nolint:gosec // of two constants
+		if errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.Chown(folder.path, folder.owner, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type account struct{ uid, gid int }
+
+func userOf(name string) (account, error) {
+	found, err := user.Lookup(name)
 	if err != nil {
-		return err
+		return account{}, err
 	}
-	freerad, err := user.Lookup("freerad")
+	uid, err := strconv.Atoi(found.Uid)
 	if err != nil {
-		return nil //nolint:nilerr // no such user: FreeRADIUS runs as root, or does not run
+		return account{}, err
 	}
-	uid, err := strconv.Atoi(freerad.Uid)
-	if err != nil {
-		return err
-	}
-	gid, err := strconv.Atoi(freerad.Gid)
-	if err != nil {
-		return err
-	}
-	return os.Chown(dir, uid, gid)
+	gid, err := strconv.Atoi(found.Gid)
+	return account{uid, gid}, err
 }
 
 // CharonConf is the path of the file that charon's strongswan.conf includes.
@@ -132,10 +148,11 @@ func awaitReload(users string) {
 	}
 }
 
-// replace puts a file in the place of another at once, with the folder's owner.
+// replace puts a file in the place of another at once. It is root's, and readable by the folder's group, but for charon's,
+// which is root's alone.
 func replace(path string, content []byte) error {
-	var owner syscall.Stat_t
-	if err := syscall.Stat(filepath.Dir(path), &owner); err != nil {
+	var folder syscall.Stat_t
+	if err := syscall.Stat(filepath.Dir(path), &folder); err != nil {
 		return fmt.Errorf("%s: %w", filepath.Dir(path), err)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
@@ -144,8 +161,10 @@ func replace(path string, content []byte) error {
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)), f.Sync(), f.Close())
-	if err != nil {
+	if filepath.Base(path) != charonFile {
+		err = errors.Join(err, f.Chown(-1, int(folder.Gid)), f.Chmod(0o640))
+	}
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
@@ -173,7 +192,7 @@ func sweep(dir string, files rendered, changed map[string]bool) error {
 // running is the process id of the FreeRADIUS that uses the folder, 0 where there is none. One that was killed leaves its
 // number behind, which may be another program's by now.
 func running(dir string) (int, error) {
-	path := filepath.Join(dir, pidFile)
+	path := filepath.Join(dir, runFolder, pidFile)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
