@@ -20,9 +20,9 @@ const (
 	socketBuffer = 8 << 20
 )
 
-// Apply makes the table in the namespace what want says, in one transaction. Where its fingerprint says that it is
-// that already, nothing is written; changed tells. Rules that somebody took out by hand, leaving the fingerprint, are
-// not noticed.
+// Apply makes the table in the namespace what want says, in one transaction; only sets that no rule refers to (yet, or any
+// more) come and go beside it. Where its fingerprint says that it is that already, nothing is written; changed tells.
+// Rules that somebody took out by hand, leaving the fingerprint, are not noticed.
 func Apply(ns *netns.Namespace, want Table) (changed bool, err error) {
 	sum, err := want.fingerprint()
 	if err != nil {
@@ -37,16 +37,24 @@ func Apply(ns *netns.Namespace, want Table) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if have.fingerprint == sum {
-		return false, nil
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("nftables table %s: %w", want.Name, err)
+		}
+	}()
+	if have.fingerprint != sum {
+		changed = true
+		if err := have.addIntervals(conn, want); err != nil {
+			return changed, err
+		}
+		if err := have.replace(conn, want, sum); err != nil {
+			return changed, err
+		}
+		if err := conn.Flush(); err != nil {
+			return changed, fmt.Errorf("replace in one transaction: %w", err)
+		}
 	}
-	if err := have.replace(conn, want, sum); err != nil {
-		return false, fmt.Errorf("nftables table %s: %w", want.Name, err)
-	}
-	if err := conn.Flush(); err != nil {
-		return false, fmt.Errorf("nftables table %s: replace in one transaction: %w", want.Name, err)
-	}
-	return true, nil
+	return changed, have.removeIntervals(conn, want)
 }
 
 // Remove removes the table from the namespace; one that is not there is no error. removed tells whether it was.
@@ -190,7 +198,7 @@ func (t Table) resolve(rule Rule) ([]expr.Any, error) {
 			return nil, fmt.Errorf("no set %q in table %s", lookup.SetName, t.Name)
 		}
 		bound := *lookup
-		bound.SetID = setID(at)
+		bound.SetName, bound.SetID = t.Sets[at].kernelName(), setID(at)
 		exprs[i] = &bound
 	}
 	return exprs, nil

@@ -12,7 +12,7 @@ import (
 
 // fingerprintVersion changes when the same Table comes to mean something else in the kernel, so that a new release of
 // the gateway replaces what an older one made.
-const fingerprintVersion = 1
+const fingerprintVersion = 2
 
 // fingerprint is a digest of everything that the table says. It is taken of the bytes that the kernel gets, hence a
 // change in how an expression is built changes it too.

@@ -3,7 +3,9 @@ package nft
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -19,7 +21,7 @@ const elementsPerMessage = 500
 // standingSet is a set in the kernel.
 type standingSet struct {
 	*nftables.Set
-	elements []nftables.SetElement
+	elements []nftables.SetElement // of a set without intervals
 }
 
 func readSets(conn *nftables.Conn, table *nftables.Table) ([]standingSet, error) {
@@ -29,11 +31,13 @@ func readSets(conn *nftables.Conn, table *nftables.Table) ([]standingSet, error)
 	}
 	standing := make([]standingSet, len(sets))
 	for i, set := range sets {
-		elements, err := conn.GetSetElements(set)
-		if err != nil {
+		standing[i].Set = set
+		if set.Interval {
+			continue // Its name says it all.
+		}
+		if standing[i].elements, err = conn.GetSetElements(set); err != nil {
 			return nil, fmt.Errorf("nftables table %s: list the elements of set %s: %w", table.Name, set.Name, err)
 		}
-		standing[i] = standingSet{set, elements}
 	}
 	return standing, nil
 }
@@ -46,20 +50,20 @@ type setChange struct {
 	stale, fresh []nftables.SetElement
 }
 
-// setChanges says what turns the sets of s into want. An element that stays is not touched: for a packet that is under
-// way when the change comes, a set that is made anew is empty for a moment, and what it guards open. Intervals cannot be
-// changed one by one: a set of them stays as it is, or is made anew.
+// setChanges says what turns the sets of s into want. An element that stays is not touched: to a packet that is under way
+// when the change comes, a set that is made anew may look empty, and what it guards stands open.
 func (s state) setChanges(table *nftables.Table, want []Set) []setChange {
 	changes := make([]setChange, len(want))
 	for i, w := range want {
 		c := setChange{set: w.forKernel(table, setID(i)), fresh: w.Elements}
 		for _, have := range s.sets {
-			if !w.is(have.Set) {
-				continue
-			}
-			stale, fresh := difference(have.elements, w.Elements)
-			if !w.Interval || len(stale)+len(fresh) == 0 {
-				c.stands, c.stale, c.fresh = true, stale, fresh
+			switch {
+			case !w.is(have.Set):
+			case w.Interval:
+				c.stands, c.fresh = true, nil
+			default:
+				c.stands = true
+				c.stale, c.fresh = difference(have.elements, w.Elements)
 			}
 		}
 		changes[i] = c
@@ -67,9 +71,12 @@ func (s state) setChanges(table *nftables.Table, want []Set) []setChange {
 	return changes
 }
 
-// removeSets queues the removal of the sets and elements that go.
+// removeSets queues the removal of the sets and elements that go, but for sets of intervals.
 func (s state) removeSets(conn *nftables.Conn, changes []setChange) error {
 	for _, have := range s.sets {
+		if have.Interval {
+			continue
+		}
 		i := slices.IndexFunc(changes, func(c setChange) bool { return c.stands && c.set.Name == have.Name })
 		if i < 0 {
 			conn.DelSet(have.Set)
@@ -104,13 +111,25 @@ func addSets(conn *nftables.Conn, changes []setChange) error {
 // share without a lock.
 func setID(index int) uint32 { return uint32(index) + 1 }
 
+// kernelName is the set's name in the kernel. That of a set of intervals says what is in it.
+func (s Set) kernelName() string {
+	if !s.Interval {
+		return s.Name
+	}
+	sum := sha256.New()
+	for _, e := range s.Elements {
+		_, _ = fmt.Fprintf(sum, "%x %v %x\n", e.Key, e.IntervalEnd, e.Val) // never fails
+	}
+	return s.Name + "-" + hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
 func (s Set) isMap() bool { return s.Data.Bytes > 0 || s.toVerdict() }
 
 func (s Set) toVerdict() bool { return s.Data.GetNFTMagic() == nftables.TypeVerdict.GetNFTMagic() }
 
 func (s Set) forKernel(table *nftables.Table, id uint32) *nftables.Set {
 	set := &nftables.Set{
-		Table: table, ID: id, Name: s.Name, KeyType: s.Key, DataType: s.Data, IsMap: s.isMap(), Interval: s.Interval,
+		Table: table, ID: id, Name: s.kernelName(), KeyType: s.Key, DataType: s.Data, IsMap: s.isMap(), Interval: s.Interval,
 		HasTimeout: s.Timeouts,
 	}
 	if s.Key.Name == nftables.TypeIFName.Name {
@@ -126,7 +145,7 @@ func (s Set) is(have *nftables.Set) bool {
 		// The library reads the type of a map's verdicts into that of its keys.
 		key, data = s.Key, nftables.TypeVerdict
 	}
-	return s.Name == have.Name && s.isMap() == have.IsMap && s.Interval == have.Interval && s.Timeouts == have.HasTimeout &&
+	return s.kernelName() == have.Name && s.isMap() == have.IsMap && s.Interval == have.Interval && s.Timeouts == have.HasTimeout &&
 		s.Key.GetNFTMagic() == key.GetNFTMagic() && s.Data.GetNFTMagic() == data.GetNFTMagic()
 }
 
