@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -262,6 +263,12 @@ func TestTraceIsWhatBecomesOfThePacket(t *testing.T) {
 				where: "door1", reason: "no-record"},
 			{name: "out by NAT", from: "10.0.0.10", to: "65.10.10.100", mac: routersMAC, vsid: 5001, verdict: VerdictDelivered},
 		}},
+		{"filters", tracedYAML + filteredYAML, filteredCases},
+		{"filters and external router", tracedYAML + routerYAML + filteredYAML, []tracedCase{
+			{name: "hairpin", from: "10.0.0.10", to: "10.0.3.10", mac: routersMAC, vsid: 5001, verdict: VerdictDelivered},
+			{name: "hairpin, forbidden", from: "10.0.0.10", to: "10.0.3.11", mac: routersMAC, vsid: 5001,
+				verdict: VerdictDropped, where: "filter", reason: "forbidden", says: "the outbound filter of IfCi1"},
+		}},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			d := newTraced(t, mode.yaml)
@@ -291,6 +298,7 @@ type tracedCase struct {
 	where, reason string
 	self          bool
 	arrives       uint16 // at this port, where the destination is translated
+	says          string // how the trace ends, in part
 }
 
 func (c tracedCase) run(t *testing.T, d *traced, port uint16) {
@@ -316,6 +324,9 @@ func (c tracedCase) run(t *testing.T, d *traced, port uint16) {
 	if traced.Verdict != c.verdict || traced.Where != c.where || traced.Reason != c.reason {
 		t.Errorf("verdict %s at %q: %q; want %s at %q: %q", traced.Verdict, traced.Where, traced.Reason, c.verdict, c.where,
 			c.reason)
+	}
+	if !strings.Contains(traced.Text, c.says) {
+		t.Errorf("it ends with %q, want it to say %q", traced.Text, c.says)
 	}
 	if dropsAfter := d.allCounted(t); !slices.Equal(dropsBefore, dropsAfter) {
 		t.Errorf("the trace moved counters from %+v to %+v", dropsBefore, dropsAfter)
@@ -373,6 +384,9 @@ func (c tracedCase) send(t *testing.T, d *traced, r TraceRequest) {
 			}
 			defer conn.Close()
 			_, err = conn.Write([]byte("traced"))
+			if c.verdict == VerdictDropped && errors.Is(err, unix.EPERM) {
+				return nil // A filter tells the sender in its own namespace.
+			}
 			return err
 		}))
 	case c.self:

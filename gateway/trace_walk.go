@@ -89,6 +89,9 @@ func (w *walk) compartment(t *TenantPlan, link string, p dataplane.Probe) error 
 	if err != nil {
 		return err
 	}
+	if dropped, err := w.filter(t, link, true, p, passage); dropped || err != nil {
+		return err
+	}
 	if passage.Reason != "" {
 		return w.refuse(p, passage)
 	}
@@ -127,6 +130,9 @@ func (w *walk) route(t *TenantPlan, ns *netns.Namespace, link string, p dataplan
 		via = " via " + way.Via.String()
 	}
 	w.step(where, p, "sends it out by %s%s, %s", way.Link, via, routeWords(way.Route))
+	if dropped, err := w.filter(t, way.Link, false, p, passage); dropped || err != nil {
+		return err
+	}
 	passage = t.NAT.Leave(passage, way.Link)
 	if passage.Reason != "" {
 		return w.refuse(p, passage)
