@@ -33,16 +33,20 @@ var (
 // newNetwork makes the links and leaves the compartment's down.
 func newNetwork(t testing.TB) *network {
 	t.Helper()
-	n := &network{compartment: testenv.Namespace(t), site: testenv.Namespace(t)}
-	for _, ns := range []*netns.Namespace{n.compartment, n.site} {
-		// The links' own IPv6 chatter would be counted among the packets.
-		must(t, ns.Do(func() error {
-			return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-		}))
-	}
+	n := &network{compartment: quiet(t), site: quiet(t)}
 	n.h = handleOf(t, n.compartment)
 	n.addLink(t)
 	return n
+}
+
+// quiet is a namespace without the links' own IPv6 chatter, which would be counted among the packets.
+func quiet(t testing.TB) *netns.Namespace {
+	t.Helper()
+	ns := testenv.Namespace(t)
+	must(t, ns.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	}))
+	return ns
 }
 
 func (n *network) addLink(t testing.TB) {

@@ -3,7 +3,8 @@
 //
 // What a link sends waits at the link itself. What it receives is redirected, before anything else looks at it, to an
 // intermediate device (ifb) that belongs to the link and has the other bucket, and goes on as received by the link when it
-// leaves that. Buckets count IP packets as they are inside a tunnel (with their Ethernet headers on links that have them).
+// leaves that. Buckets count IP packets as they are inside a tunnel, but for 14 octets more of each packet that arrives (the
+// room of the Ethernet header that the packet around it came with) and of each on a link that has Ethernet headers itself.
 //
 // They belong to links, not to SAs: rekeying and reconnecting leave them as they are. The kernel is the memory: [Set] reads
 // what stands, changes what differs, and sweeps what an earlier process left over.
