@@ -13,6 +13,7 @@ import (
 	"bulkhead/nat"
 	"bulkhead/ratelimit"
 	"bulkhead/vpn"
+	"bulkhead/vpn/radius"
 )
 
 // maxAtOnce is how many tenants are worked on at the same time: each takes a handful of sockets and threads meanwhile,
@@ -84,16 +85,18 @@ func (g *Gateway) applyPlan(ctx context.Context, before, plan *Plan) error {
 	// What goes frees names, VSIDs and addresses that others may take.
 	gone, err := g.undeclared(ctx, plan)
 	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, plan), g.setCredentials(ctx, plan)}
+	g.repolice()
 	return errors.Join(append(errs, g.applyTenants(ctx, plan.names(), plan.tenant))...)
 }
 
-// setCredentials has charon prove the gateway with what is declared. Without charon it does so once it comes.
+// setCredentials has charon prove the gateway with what is declared, and FreeRADIUS know the users. Without charon the
+// former is done once it comes.
 func (g *Gateway) setCredentials(ctx context.Context, plan *Plan) error {
 	err := g.vpn.SetCredentials(ctx, plan.Credentials)
 	if errors.Is(err, vpn.ErrNotConnected) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, radius.Set(g.radius, plan.RADIUS))
 }
 
 // applyTenants hands each named tenant's plan to its loop and waits for all first attempts. Without plans the tenants

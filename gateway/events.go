@@ -20,7 +20,8 @@ func (g *Gateway) routeEvents(ctx context.Context) error {
 			f := g.followers[event.Tenant]
 			g.mu.Unlock()
 			if f != nil {
-				f.changed()
+				f.heard(event)
+				g.repolice()
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -31,6 +32,8 @@ type follower struct {
 	asked   bool // the sites that were unreachable have been dialled again
 	// up are the interfaces that were connected when last looked at.
 	up map[string]bool
+	// peers are the addresses that the other ends of tunnels have now.
+	peers map[string]netip.Addr
 }
 
 // follower is the named tenant's, started where there is none.
@@ -42,7 +45,8 @@ func (g *Gateway) follower(tenant string) *follower {
 	}
 	ctx, cancel := context.WithCancel(g.ctx)
 	f := &follower{
-		g: g, tenant: tenant, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}), up: map[string]bool{},
+		g: g, tenant: tenant, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}),
+		up: map[string]bool{}, peers: map[string]netip.Addr{},
 	}
 	g.followers[tenant] = f
 	go f.run(ctx)
@@ -71,6 +75,28 @@ func (f *follower) stop() error {
 	}
 	defer func() { f.trigger = nil }()
 	return f.trigger.Close()
+}
+
+// heard takes note of what happened to a tunnel.
+func (f *follower) heard(e vpn.Event) {
+	f.mu.Lock()
+	switch e.Kind {
+	case vpn.Up, vpn.Adopted:
+		if peer, err := netip.ParseAddrPort(e.Peer); err == nil {
+			f.peers[e.Interface] = peer.Addr()
+		}
+	case vpn.Down:
+		delete(f.peers, e.Interface)
+	}
+	f.mu.Unlock()
+	f.changed()
+}
+
+// peer is the address that the other end of an interface's tunnel has now; not valid where there is none.
+func (f *follower) peer(iface string) netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.peers[iface]
 }
 
 // changed has the follower look at the tunnels soon.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type Options struct {
 	RunDir string
 	// CharonSocket is the path of charon's VICI socket.
 	CharonSocket string
+	// RADIUSDir is the folder of FreeRADIUS's configuration; radius in RunDir where empty.
+	RADIUSDir string
 	// Log receives events and failures.
 	Log *slog.Logger
 }
@@ -38,6 +41,8 @@ type Gateway struct {
 	doors        *dataplane.Dataplane
 	vpn          *vpn.Manager
 	events       chan vpn.Event
+	peersChanged chan struct{} // door 2's bounds on peers are to follow
+	radius       string        // the folder of FreeRADIUS's configuration
 	mend         chan struct{} // the Default compartment is to be brought to its plan
 	watchers     watchers
 
@@ -89,10 +94,13 @@ func Open(o Options) (*Gateway, error) {
 		}}),
 		events: events,
 		mend:   make(chan struct{}, 1),
-		slots:  make(chan struct{}, maxAtOnce),
-		loops:  map[string]*loop{},
-		ctx:    ctx,
-		cancel: cancel,
+
+		peersChanged: make(chan struct{}, 1),
+		radius:       cmp.Or(o.RADIUSDir, filepath.Join(o.RunDir, "radius")),
+		slots:        make(chan struct{}, maxAtOnce),
+		loops:        map[string]*loop{},
+		ctx:          ctx,
+		cancel:       cancel,
 
 		followers: map[string]*follower{},
 	}, nil
@@ -138,6 +146,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.routeEvents(ctx) })
 	group.Go(func() error { return g.charonReady(ctx) })
 	group.Go(func() error { return g.watchNICs(ctx) })
+	group.Go(func() error { return g.police(ctx) })
 	group.Go(func() error {
 		return g.doors.Run(ctx, dataplane.Agent{OnEvent: newLearnedLog(g.log).event, Log: g.log})
 	})

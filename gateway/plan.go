@@ -11,6 +11,7 @@ import (
 	"bulkhead/nat"
 	"bulkhead/ratelimit"
 	"bulkhead/vpn"
+	"bulkhead/vpn/radius"
 )
 
 // Plan is a declaration translated into what each capability is to bring about.
@@ -21,6 +22,8 @@ type Plan struct {
 	Doors dataplane.Gateway
 	// Credentials are what the gateway proves itself with to sites, and what it knows of theirs.
 	Credentials vpn.Credentials
+	// RADIUS is what FreeRADIUS is to know of sites with EAP.
+	RADIUS radius.Config
 	// Tenants by name.
 	Tenants []*TenantPlan
 

@@ -27,8 +27,8 @@ const (
 func translate(p *policy, ids ifIDs) *Plan {
 	g := p.config.Gateway
 	plan := &Plan{
-		Default: translateDefault(g), Doors: translateDoors(g), Credentials: translateCredentials(g.IKE), policy: p,
-		pending: p.config.Pending(),
+		Default: translateDefault(g), Doors: translateDoors(g), Credentials: translateCredentials(g.IKE),
+		RADIUS: translateRADIUS(p.config), policy: p, pending: p.config.Pending(),
 	}
 	for _, t := range p.config.Tenants {
 		tenant := translateTenant(g, t, ids[t.Name])

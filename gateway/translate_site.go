@@ -8,6 +8,7 @@ import (
 	"bulkhead/filters"
 	"bulkhead/ratelimit"
 	"bulkhead/vpn"
+	"bulkhead/vpn/radius"
 )
 
 // addSite adds a site-to-site interface with its routes, its limits and its tunnel.
@@ -91,6 +92,36 @@ func translateCredentials(ike configs.GatewayIKE) vpn.Credentials {
 		c.RevocationLists = append(c.RevocationLists, l.Raw)
 	}
 	return c
+}
+
+// translateRADIUS is what FreeRADIUS is to know: the users of sites that dial with EAP, and the provider's servers.
+func translateRADIUS(cfg *configs.Config) radius.Config {
+	own := translateCredentials(cfg.Gateway.IKE)
+	c := radius.Config{
+		Certificate: own.Certificate, PrivateKey: own.PrivateKey, RevocationLists: own.RevocationLists,
+		Strict: own.Revocation == vpn.RevocationStrict,
+	}
+	for _, t := range cfg.Tenants {
+		for _, s := range t.SiteToSite {
+			if s.Authentication.Method == configs.AuthEAP {
+				c.Sites = append(c.Sites, radiusSite(cfg.Gateway, t, s.Authentication))
+			}
+		}
+	}
+	for _, s := range cfg.Gateway.RADIUS.Upstream {
+		c.Upstream = append(c.Upstream, radius.Server{Address: s.Address.AddrPort, Secret: s.Secret.Reveal()})
+	}
+	return c
+}
+
+// radiusSite is the user of a site that dials with EAP. One with a password has it here; one without is asked of the
+// provider's servers where there are any, and shows a certificate where not.
+func radiusSite(g *configs.Gateway, t *configs.Tenant, a configs.Authentication) radius.Site {
+	site := radius.Site{Name: a.UserName, Password: a.Password.Reveal()}
+	if len(site.Password) == 0 && len(g.RADIUS.Upstream) == 0 {
+		site.Authorities = authorities(g, t)
+	}
+	return site
 }
 
 func ikePolicy(p configs.IKEPolicy) vpn.Policy {

@@ -49,5 +49,6 @@ func ConfigDir(dir string) error {
 // Stop or Kill it may be started again.
 func (l *Lab) StartDaemon(ctx context.Context, binary, runDir, configDir string) (*Process, error) {
 	return startProcess(ctx, l.Gateway(), l.dir, "bulkhead", nil, binary, "daemon",
-		"--config", configDir, "--run-dir", runDir, "--charon-socket", l.GatewayCharonSocket())
+		"--config", configDir, "--run-dir", runDir, "--charon-socket", l.GatewayCharonSocket(),
+		"--radius-dir", l.GatewayRADIUSDir())
 }

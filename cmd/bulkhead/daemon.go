@@ -25,7 +25,7 @@ const defaultCharonSocket = "/run/charon.vici"
 const charonPatience = 5 * time.Second
 
 func daemonCommand(runDir *string) *cobra.Command {
-	var configDir, charon string
+	var configDir, charon, radius string
 	cmd := &cobra.Command{
 		Use:   "daemon --config DIR",
 		Short: "Run the gateway in the foreground on a folder's declarations",
@@ -35,22 +35,26 @@ func daemonCommand(runDir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runDaemon(cmd.Context(), cmd.ErrOrStderr(), dir, *runDir, charon)
+			return runDaemon(cmd.Context(), cmd.ErrOrStderr(), dir, gateway.Options{
+				RunDir: *runDir, CharonSocket: charon, RADIUSDir: radius,
+			})
 		},
 	}
 	cmd.Flags().StringVar(&configDir, "config", "", "folder of the declarations (required)")
 	cmd.Flags().StringVar(&charon, "charon-socket", defaultCharonSocket, "charon's VICI socket")
+	cmd.Flags().StringVar(&radius, "radius-dir", "", "folder of FreeRADIUS's configuration (default: radius in --run-dir)")
 	_ = cmd.MarkFlagRequired("config")
 	return cmd
 }
 
 // runDaemon brings the declaration in dir about, serves the control socket and keeps everything going until ctx ends.
-func runDaemon(ctx context.Context, w io.Writer, dir, runDir, charon string) (err error) {
+func runDaemon(ctx context.Context, w io.Writer, dir string, options gateway.Options) (err error) {
 	if _, err := load(w, dir); err != nil {
 		return err // and nothing is touched
 	}
 	log := slog.New(slog.NewTextHandler(w, nil))
-	g, err := gateway.Open(gateway.Options{RunDir: runDir, CharonSocket: charon, Log: log})
+	options.Log = log
+	g, err := gateway.Open(options)
 	if err != nil {
 		return err
 	}
@@ -60,7 +64,7 @@ func runDaemon(ctx context.Context, w io.Writer, dir, runDir, charon string) (er
 	if err != nil {
 		return err
 	}
-	listener, err := api.Listen(ctx, runDir)
+	listener, err := api.Listen(ctx, options.RunDir)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,7 @@ func runDaemon(ctx context.Context, w io.Writer, dir, runDir, charon string) (er
 		select {
 		case <-g.TunnelsReady():
 		case <-time.After(charonPatience):
-			log.Warn("charon does not answer; everything but the tunnels works, they follow once it does", "socket", charon)
+			log.Warn("charon does not answer; everything but the tunnels works, they follow once it does", "socket", options.CharonSocket)
 		case <-ctx.Done():
 			return nil
 		}
