@@ -12,7 +12,7 @@ export CGO_ENABLED := 0
 GO_BUILD := go build -trimpath
 
 # Packages with tests that need IPsec in the kernel, a real charon or the appliance's own kernel; these run in the VM.
-VM_PACKAGES := ./capture ./trigger ./dataplane ./compartments ./vpn ./ratelimit ./lab/...
+VM_PACKAGES := ./capture ./trigger ./dataplane ./compartments ./vpn ./vpn/peerconfig ./ratelimit ./lab/...
 
 .PHONY: help
 help: ## show this list
