@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Certificate is an X.509 certificate in PEM, with intermediate ones behind it, given by value, file or env.
@@ -72,6 +73,36 @@ func (l *RevocationList) decode(d *decoder, n *node, p *path) {
 		return
 	}
 	l.RevocationList = list
+}
+
+// checkRevocationLists refuses lists that somebody else signed in the name of an authority. Those of authorities that are not
+// declared may be of ones between.
+func (c *checker) checkRevocationLists() {
+	if c.gateway == nil {
+		return
+	}
+	authorities := c.gateway.IKE.CertificateAuthorities
+	for _, t := range c.tenants {
+		authorities = slices.Concat(authorities, t.CertificateAuthorities)
+	}
+	for i, l := range c.gateway.IKE.RevocationLists {
+		if l.RevocationList == nil {
+			continue
+		}
+		named, signed := false, false
+		for _, ca := range slices.Concat(authorities...) {
+			if !bytes.Equal(ca.RawSubject, l.RawIssuer) {
+				continue
+			}
+			err := ca.CheckSignature(l.SignatureAlgorithm, l.RawTBSRevocationList, l.Signature)
+			var old x509.InsecureAlgorithmError // which says nothing of who signed
+			named, signed = true, signed || err == nil || errors.As(err, &old)
+		}
+		if named && !signed {
+			c.gateway.doc.bad(at("ike", "revocationLists", i), "is not signed by the authority %q, whose name it has; want the "+
+				"authority's own list", l.Issuer)
+		}
+	}
 }
 
 func (RevocationList) forms() []any { return []any{sourceSchema()} }

@@ -72,6 +72,9 @@ func (c *checker) run() {
 	if len(c.gateways) > 0 {
 		c.gateway = &c.gateways[0]
 		g = c.gateway.Gateway
+		for i, a := range g.OwnAddresses() {
+			c.ids.own.take(a.String(), c.gateway.doc, at("external", "addresses", i, "address"))
+		}
 	}
 	for i := range c.tenants {
 		t := &c.tenants[i]
@@ -88,6 +91,7 @@ func (c *checker) run() {
 			t.SiteToSite[i].IKE.settle()
 		}
 	}
+	c.checkRevocationLists()
 	c.allocateNAT()
 }
 

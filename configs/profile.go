@@ -43,8 +43,8 @@ var profiles = map[Profile]IKEPolicy{
 		MOBIKE:            SwitchOn, Fragmentation: SwitchOn,
 		ForceEncapsulation: SwitchOff, HardwareOffload: SwitchOff,
 	},
-	// AWS Site-to-Site VPN user guide, "Tunnel options": AES128 and AES256 in CBC and GCM-16, SHA1 to SHA2-512, and the groups 2
-	// and 14 to 24 are all on as long as none is chosen; lifetimes 28,800 and 3,600 s; perfect forward secrecy is not optional.
+	// AWS Site-to-Site VPN user guide, "Tunnel options": AES128 and AES256 in CBC and GCM-16, SHA1 to SHA2-512, and the groups
+	// 2 and 14 to 24 are all on as long as none is chosen; lifetimes 28,800 and 3,600 s; perfect forward secrecy is a must.
 	ProfileAWS: {
 		Proposals:             []string{"aes256gcm16-prfsha384-ecp384", "aes256-sha256-modp2048"},
 		ESPProposals:          []string{"aes256gcm16", "aes256-sha256"},
@@ -52,8 +52,8 @@ var profiles = map[Profile]IKEPolicy{
 		IKELifetime:           28_800 * time.Second,
 		ESPLifetime:           3_600 * time.Second,
 	},
-	// Azure VPN Gateway, "About VPN devices and IPsec/IKE parameters", route-based: AES256, AES128 and 3DES with SHA1 or SHA256
-	// in group 2 for 28,800 s; GCMAES256 or AES256-SHA256 and others without a group for 27,000 s or 102,400,000 kB.
+	// Azure VPN Gateway, "About VPN devices and IPsec/IKE parameters", route-based: AES256, AES128 and 3DES with SHA1 or
+	// SHA256 in group 2 for 28,800 s; GCMAES256, AES256 with SHA256 and others without a group for 27,000 s or 102,400,000 kB.
 	ProfileAzure: {
 		Proposals:             []string{"aes256-sha256-modp1024", "aes256-sha1-modp1024"},
 		ESPProposals:          []string{"aes256gcm16", "aes256-sha256", "aes256-sha1"},
@@ -72,8 +72,8 @@ var profiles = map[Profile]IKEPolicy{
 		ESPLifetime:           3_600 * time.Second,
 		ESPLifetimeBytes:      4_608_000 * 1024,
 	},
-	// FortiOS CLI reference, vpn ipsec phase1-interface (aes128-sha256 aes256-sha256 aes128-sha1 aes256-sha1, dhgrp 14 5, keylife
-	// 86400) and phase2-interface (besides these the GCM ones; pfs enable, dhgrp 14 5, keylifeseconds 43200).
+	// FortiOS CLI reference, vpn ipsec phase1-interface (aes128-sha256 aes256-sha256 aes128-sha1 aes256-sha1, dhgrp 14 5,
+	// keylife 86400) and phase2-interface (besides these the GCM ones; pfs enable, dhgrp 14 5, keylifeseconds 43200).
 	ProfileFortiGate: {
 		Proposals:             []string{"aes256-sha256-modp2048", "aes128-sha256-modp2048"},
 		ESPProposals:          []string{"aes256gcm16", "aes128gcm16", "aes256-sha256", "aes128-sha256"},
@@ -90,8 +90,8 @@ var profiles = map[Profile]IKEPolicy{
 		IKELifetime:           8 * time.Hour,
 		ESPLifetime:           time.Hour,
 	},
-	// MikroTik RouterOS manual, IPsec: the profile "default" (aes-128 and 3des, sha1, modp2048 and modp1024, 1d) and the proposal "default"
-	// (aes-256-cbc, aes-192-cbc and aes-128-cbc, sha1, pfs-group modp1024, 30m).
+	// MikroTik RouterOS manual, IPsec: the profile "default" (aes-128 and 3des, sha1, modp2048 and modp1024, 1d) and the
+	// proposal "default" (aes-256-cbc, aes-192-cbc and aes-128-cbc, sha1, pfs-group modp1024, 30m).
 	ProfileMikroTik: {
 		Proposals:             []string{"aes128-sha1-modp2048"},
 		ESPProposals:          []string{"aes256-sha1"},
@@ -102,7 +102,9 @@ var profiles = map[Profile]IKEPolicy{
 	// What Windows offers for IKE without a custom policy: AES256, AES128 and 3DES with SHA384, SHA256 or SHA1 in group 2;
 	// Set-VpnServerConfiguration: SALifeTimeSeconds 28,800.
 	ProfileRRAS: {
-		Proposals:             []string{"aes256-sha384-modp1024", "aes256-sha256-modp1024", "aes256-sha1-modp1024", "3des-sha1-modp1024"},
+		Proposals: []string{
+			"aes256-sha384-modp1024", "aes256-sha256-modp1024", "aes256-sha1-modp1024", "3des-sha1-modp1024",
+		},
 		ESPProposals:          []string{"aes256-sha1", "aes128-sha1", "3des-sha1"},
 		PerfectForwardSecrecy: NoKeyExchange,
 		IKELifetime:           28_800 * time.Second,

@@ -28,7 +28,8 @@ func (c *Config) weakAlgorithms() (out []string) {
 			if p.WeakAlgorithms == "" {
 				why = "profile: " + string(p.Profile)
 			}
-			out = append(out, fmt.Sprintf("%s takes algorithms that are not safe any more: %s (%s)", whose, strings.Join(weak, ", "), why))
+			out = append(out, fmt.Sprintf("%s takes algorithms that are not safe any more: %s (%s)", whose,
+				strings.Join(weak, ", "), why))
 		}
 	}
 	tell(fmt.Sprintf("%s/%s: ike", kindGateway, c.Gateway.Name), c.Gateway.IKE.IKEPolicy)

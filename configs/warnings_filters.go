@@ -19,8 +19,8 @@ func (t *Tenant) passedBy() (out []string) {
 		if !four {
 			governed, other, rule = other, governed, "127.0.0.1:127.0.0.1:any"
 		}
-		out = append(out, fmt.Sprintf("%s/%s: the %s filter on %s names %s only, so that all of %s passes it; %q in its list drops %s "+
-			"too", kindTenant, t.Name, f.Direction, f.Interface, governed, other, rule, other))
+		out = append(out, fmt.Sprintf("%s/%s: the %s filter on %s names %s only, so that all of %s passes it; %q in its list "+
+			"drops %s too", kindTenant, t.Name, f.Direction, f.Interface, governed, other, rule, other))
 	}
 	return out
 }
@@ -69,8 +69,8 @@ func (t *Tenant) cutSessions() (out []string) {
 		from := FilterRule{
 			Source: to.Destination, Destination: to.Source, Protocol: ProtocolTCP, SourcePorts: to.DestinationPorts,
 		}
-		out = append(out, fmt.Sprintf("%s/%s: the filters on %s drop BGP with the peer %s; want them to pass %q and, the other way, %q",
-			kindTenant, t.Name, link, peer.Name, to, from))
+		out = append(out, fmt.Sprintf("%s/%s: the filters on %s drop BGP with the peer %s; want them to pass %q and, the other "+
+			"way, %q", kindTenant, t.Name, link, peer.Name, to, from))
 	}
 	return out
 }
