@@ -61,6 +61,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST "+throughPath+"{tenant}", s.through)
 	mux.HandleFunc("POST "+policyPath+"{name}", s.policy)
 	mux.HandleFunc("POST "+tunnelPath+"{tenant}/{interface}/{action}", s.tunnel)
+	mux.HandleFunc("GET "+peerConfigPath+"{tenant}/{interface}", s.peerConfig)
 	mux.HandleFunc("GET "+showPath+"{view}", s.show)
 	server := &http.Server{
 		Handler:           mux,

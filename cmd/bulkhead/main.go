@@ -47,6 +47,7 @@ func rootCommand() *cobra.Command {
 		traceCommand(runDir),
 		captureCommand(runDir),
 		tunnelCommand(runDir),
+		vpnCommand(runDir),
 	)
 	return root
 }
