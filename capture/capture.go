@@ -20,7 +20,8 @@ const DefaultSnapLength = 256 << 10
 
 // Options say what to record.
 type Options struct {
-	// Link by name, which may appear later; empty for all links but loopback, those that appear later too.
+	// Link by name, which may appear later; empty for all links but loopback and the devices of limits (ifb), those that
+	// appear later too.
 	Link string
 	// SnapLength is how much of each packet is kept, in bytes; DefaultSnapLength where 0, and at most that.
 	SnapLength int
@@ -157,12 +158,11 @@ func (c *Capture) link(p packet, out *file) (link, error) {
 	if l, known := c.links[p.link]; known {
 		return l, nil
 	}
-	name, loopback := fmt.Sprintf("if%d", p.link), false // of a link that is gone already
+	name, inner := fmt.Sprintf("if%d", p.link), false // of a link that is gone already
 	if found, err := c.names.LinkByIndex(p.link); err == nil {
-		name = found.Attrs().Name
-		loopback = found.Attrs().RawFlags&unix.IFF_LOOPBACK != 0
+		name, inner = found.Attrs().Name, isInner(found)
 	}
-	l := link{wanted: name == c.options.Link || c.options.Link == "" && !loopback}
+	l := link{wanted: name == c.options.Link || c.options.Link == "" && !inner}
 	var err error
 	if l.wanted {
 		l.id, err = out.addLink(name, p.ethernet)
@@ -171,4 +171,10 @@ func (c *Capture) link(p packet, out *file) (link, error) {
 	}
 	c.links[p.link] = l
 	return l, err
+}
+
+// isInner tells whether packets of the link stay inside: loopback's, and those that another link received and that take
+// turns at an intermediate device.
+func isInner(l netlink.Link) bool {
+	return l.Attrs().RawFlags&unix.IFF_LOOPBACK != 0 || l.Type() == "ifb"
 }
