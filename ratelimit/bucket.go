@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// burstTime of the rate may pass at once, after a pause. It makes up for timers and CPUs that are late by as much; a
-	// larger burst would let more than the rate pass in a second.
-	burstTime = 10 * time.Millisecond
+	// burstTime of the rate may pass at once, after a pause. It makes up for timers and CPUs that are late by as much.
+	// Headers take that part of a second of UDP in large packets, so that its payload exceeds the rate in none.
+	burstTime = 25 * time.Millisecond
 	// queueTime of the rate waits at most. TCP fills the rate over paths of that round-trip time.
 	queueTime = 200 * time.Millisecond
 	// minBurst and minQueue count packets of the link's MTU: slow links take and queue some, however long that takes.
