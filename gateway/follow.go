@@ -160,12 +160,7 @@ func (f *follower) prepare(ctx context.Context, ns *netns.Namespace, plan *Tenan
 // unreachable before the daemon began is so until its tunnel comes up.
 func (f *follower) state() func(iface string) vpn.State {
 	states := f.g.vpn.States(f.tenant)
-	ready := false
-	select {
-	case <-f.g.vpn.Ready():
-		ready = true
-	default:
-	}
+	ready := f.g.charonKnown()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	adopted := maps.Clone(f.adopted)
@@ -225,10 +220,12 @@ func (f *follower) follow(ctx context.Context) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// hold tells the trigger what to do with packets into each tunnel, and returns the interfaces that came up since.
+// hold tells the trigger what to do with packets into each tunnel, and returns the interfaces that came up since. Until
+// charon was asked, packets are treated as the daemon before left it: a tunnel that stands goes on.
 func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (cameUp []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	known := f.g.charonKnown()
 	var errs []error
 	for iface, dials := range plan.tunnels() {
 		now := state(iface)
@@ -237,7 +234,7 @@ func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (c
 		}
 		f.up[iface] = now == vpn.Connected
 		switch {
-		case f.trigger == nil:
+		case f.trigger == nil, !known:
 		case now == vpn.Connected:
 			errs = append(errs, f.trigger.Release(iface))
 		case now == vpn.Connecting, now != vpn.Unreachable && dials:
@@ -247,4 +244,14 @@ func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (c
 		}
 	}
 	return cameUp, errors.Join(errs...)
+}
+
+// charonKnown tells whether charon has been reached, so that it is known which tunnels stand.
+func (g *Gateway) charonKnown() bool {
+	select {
+	case <-g.vpn.Ready():
+		return true
+	default:
+		return false
+	}
 }

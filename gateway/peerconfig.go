@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bulkhead/compartments"
 	"bulkhead/configs"
@@ -42,6 +45,9 @@ func (t *TenantPlan) peerParams(g *configs.Gateway, s configs.SiteToSite, secret
 			p.MTU = l.MTU
 		}
 	}
+	if own := g.IKE.Certificate; p.GatewayID == "" && p.Method != vpn.PSK && len(own) > 0 {
+		p.GatewayID = subject(own[0])
+	}
 	if secret {
 		p.Secret = vpn.Secret(s.Authentication.SharedSecret.Reveal())
 		if s.Authentication.Method == configs.AuthEAP {
@@ -54,4 +60,13 @@ func (t *TenantPlan) peerParams(g *configs.Gateway, s configs.SiteToSite, secret
 // networks are the prefixes that the tenant's sites reach through the gateway.
 func (t *TenantPlan) networks() []netip.Prefix {
 	return slices.Clone(t.Compartment.VirtualPrefixes)
+}
+
+// subject is a certificate's subject as strongSwan writes it: in the order of the certificate, which RFC 4514 turns round.
+func subject(c *x509.Certificate) string {
+	var parts []string
+	for _, rdn := range c.Subject.ToRDNSequence() {
+		parts = append(parts, pkix.RDNSequence{rdn}.String())
+	}
+	return strings.Join(parts, ", ")
 }
