@@ -154,6 +154,10 @@ func (d *decoder) list(n *node, p *path, v reflect.Value, r rules) {
 }
 
 func (d *decoder) text(n *node, p *path, v reflect.Value) {
+	if e, ok := v.Interface().(enum); ok && n.kind != textNode {
+		d.doc.bad(p, "is %s, want %s", n.kind, strings.Join(e.values(), ", "))
+		return
+	}
 	if !d.is(n, p, textNode) {
 		return
 	}
@@ -198,7 +202,7 @@ func (d *decoder) integer(n *node, p *path, v reflect.Value, r rules) {
 
 func (d *decoder) boolean(n *node, p *path) (value, ok bool) {
 	if n.kind != boolNode || n.text != "true" && n.text != "false" {
-		d.doc.bad(p, "is %s, want true or false", describe(n))
+		d.doc.bad(p, "is %s, want true or false without quotes", n.kind)
 		return false, false
 	}
 	return n.text == "true", true

@@ -136,7 +136,7 @@ func weakIn(proposals ...string) (weak []string) {
 
 func checkStrong(proposal string) error {
 	if weak := weakIn(proposal); len(weak) > 0 {
-		return fmt.Errorf("names %s, which is not safe any more (RFC 8221, RFC 8247); want another, or weakAlgorithms: %s besides it",
+		return fmt.Errorf("names what is not safe any more (RFC 8221, RFC 8247): %s; want another, or weakAlgorithms: %s beside it",
 			strings.Join(weak, ", "), WeakAllowed)
 	}
 	return nil

@@ -122,7 +122,7 @@ func parseDuration(s string, r rules) (any, error) {
 	d, err := time.ParseDuration(s)
 	if least, most := time.Duration(r.min)*time.Second, time.Duration(r.max)*time.Second; err != nil ||
 		d < least || d > most {
-		return nil, fmt.Errorf("is not a duration from %s to %s; want one such as 10s", least, most)
+		return nil, fmt.Errorf("is not a duration from %s to %s; want one such as %s", least, most, max(least, 10*time.Second))
 	}
 	return d, nil
 }
