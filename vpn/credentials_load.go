@@ -16,12 +16,17 @@ type authentication struct {
 	credentials Credentials
 	own         *identity           // nil before SetCredentials
 	hosts       map[host]netip.Addr // what peers' names stand for
-	newKey      map[string]bool     // interfaces whose peer has the newer one of two keys
+	turns       map[string]int      // how often an interface's peer did not understand us
+	turned      map[string]bool     // tenants of whom an interface did so since it was loaded
+	newTurn     chan struct{}       // there is one
 	newHost     chan struct{}       // there is a name to look up
 }
 
 func newAuthentication() authentication {
-	return authentication{hosts: map[host]netip.Addr{}, newKey: map[string]bool{}, newHost: make(chan struct{}, 1)}
+	return authentication{
+		hosts: map[host]netip.Addr{}, turns: map[string]int{}, turned: map[string]bool{},
+		newHost: make(chan struct{}, 1), newTurn: make(chan struct{}, 1),
+	}
 }
 
 // lookSoon has the names looked up now if the interface's was not yet. The Manager's mu must be held.
@@ -29,15 +34,21 @@ func (a *authentication) lookSoon(i Interface) {
 	if _, known := a.hosts[hostKey(i)]; known || i.PeerHost == "" {
 		return
 	}
+	poke(a.newHost)
+}
+
+// poke has whoever waits for the channel, which has room for one, look again.
+func poke(c chan<- struct{}) {
 	select {
-	case a.newHost <- struct{}{}:
-	default: // they are about to be
+	case c <- struct{}{}:
+	default: // it is about to
 	}
 }
 
 // complete adds to an interface what is not declared of it. The Manager's mu must be held.
-func (a *authentication) complete(i Interface) complete {
+func (a *authentication) complete(name string, i Interface) complete {
 	c := complete{Interface: i, resolved: a.hosts[hostKey(i)]}
+	c.turn = a.turns[name] % c.turns()
 	if i.Method != PSK {
 		c.own = a.own
 	}
@@ -116,11 +127,4 @@ func (m *Manager) dropKeys(ctx context.Context, c *client) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// peerHasNewKey tells which of two pre-shared keys the peer is believed to have.
-func (m *Manager) peerHasNewKey(name string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.auth.newKey[name]
 }

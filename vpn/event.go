@@ -183,6 +183,9 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 		return
 	}
 	w.eapLine(line, id, now)
+	if identityRefused(line) {
+		w.m.turn(baseName(text(m, "ikesa-name")))
+	}
 	reason := explain(line)
 	if reason == "" || id == "" {
 		return
@@ -192,7 +195,7 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 		w.settle(func(p pending) bool { return p.ike == id }, reason)
 	}
 	if dialFailed(line) {
-		w.dialFailed(text(m, "ikesa-name"), reason, now)
+		w.dialFailed(baseName(text(m, "ikesa-name")), reason, now)
 	}
 }
 

@@ -164,6 +164,7 @@ type complete struct {
 	Interface
 	resolved netip.Addr // what PeerHost stands for; invalid where that is not known
 	own      *identity  // what the gateway proves itself with, where it does so with a certificate
+	turn     int        // which of the ways to be understood by the peer is tried, see turns
 }
 
 // peer is the address that is dialled: the declared one, or what the declared name stands for. It is invalid where
@@ -177,7 +178,7 @@ func (i complete) peer() netip.Addr {
 
 // equal tells whether charon would be told the same about both.
 func (i complete) equal(o complete) bool {
-	return i.Interface.equal(o.Interface) && i.resolved == o.resolved && i.own == o.own
+	return i.Interface.equal(o.Interface) && i.resolved == o.resolved && i.own == o.own && i.turn == o.turn
 }
 
 // sameTunnel tells whether an SA of one would do for the other: same ends, same identities, same xfrm interface. What a

@@ -143,6 +143,7 @@ func (m *Manager) session(ctx context.Context) error {
 	// What is loaded is dialled while the rest is loaded still.
 	workers.Go(func() { m.dialLoop(ctx, c) })
 	workers.Go(func() { m.resolveLoop(ctx, c) })
+	workers.Go(func() { m.turnLoop(ctx, c) })
 	if err := m.loadAll(ctx, c); err != nil {
 		m.log.Error("not everything could be loaded", "event", "charon", "reason", err)
 	}

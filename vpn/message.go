@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
@@ -55,94 +54,22 @@ func add(list []order, name string, b *builder) ([]order, error) {
 	return append(list, order{name, b.msg}), nil
 }
 
-// messages are the orders that carry out one interface. With newKey the peer is believed to have the newer one of two
-// pre-shared keys.
-func messages(name string, i complete, newKey bool) (orders, error) {
+// messages are the orders that carry out one interface.
+func messages(name string, i complete) (orders, error) {
 	switch i.Method {
 	case Certificate:
 		return certificateOrders(name, i)
 	case EAP:
 		return eapOrders(name, i)
 	default:
-		return pskOrders(name, i, newKey)
+		return pskOrders(name, i)
 	}
-}
-
-// pskOrders are those of an interface with a pre-shared key. The peer's identity is the only owner of its keys, see the
-// package's comment. Each of two keys opens the tunnel for the peer, but charon itself uses the one that it got last.
-func pskOrders(name string, i complete, newKey bool) (orders, error) {
-	keys := []order{}
-	for _, key := range []struct {
-		name string
-		key  Secret
-	}{{name, i.PSK}, {name + previousKey, i.PreviousPSK}} {
-		if len(key.key) == 0 {
-			continue
-		}
-		var err error
-		keys, err = add(keys, key.name, newMessage().
-			set("id", key.name).
-			set("type", "IKE").
-			set("data", string(key.key)).
-			set("owners", []string{i.RemoteID}))
-		if err != nil {
-			return orders{}, err
-		}
-	}
-	if newKey {
-		slices.Reverse(keys)
-	}
-	conns, err := add(nil, name, newMessage().set(name, connBase(name, i).
-		// Nobody needs to know whom the other interfaces trust.
-		set("send_certreq", "no").
-		set("local", newMessage().set("auth", "psk").set("id", i.LocalID)).
-		set("remote", newMessage().set("auth", "psk").set("id", i.RemoteID))))
-	return orders{secrets: keys, conns: conns}, err
-}
-
-// certificateOrders are those of an interface whose ends have certificates. The peer's must come from one of the
-// interface's own authorities: charon trusts all that any connection names.
-func certificateOrders(name string, i complete) (orders, error) {
-	if i.own == nil || i.own.leaf == nil {
-		return orders{}, errNoCertificate
-	}
-	conns, err := add(nil, name, newMessage().set(name, connBase(name, i).
-		set("local", ownCertificate(i)).
-		set("remote", peerCertificate(i))))
-	return orders{conns: conns}, err
-}
-
-// ownCertificate is the end of a connection that proves itself with the gateway's certificate. Its peers do not always
-// ask for it.
-func ownCertificate(i complete) *builder {
-	local := newMessage().set("auth", "pubkey").set("certs", []string{string(i.own.leaf.Raw)})
-	if i.LocalID != "" {
-		local.set("id", i.LocalID)
-	}
-	return local
-}
-
-// peerCertificate is the end of a connection that must prove itself with a certificate.
-func peerCertificate(i complete) *builder {
-	authorities := make([]string, len(i.Authorities))
-	for n, der := range i.Authorities {
-		authorities[n] = string(der)
-	}
-	revocation := "relaxed"
-	if i.own.revocation == RevocationStrict {
-		revocation = "strict"
-	}
-	return newMessage().
-		set("auth", "pubkey").
-		set("id", certificateID(i.RemoteID)).
-		set("cacerts", authorities).
-		set("revocation", revocation)
 }
 
 // connBase is what the load-conn of every kind of authentication has in common. It never has `start_action = start`,
 // which would make charon end SAs when a changed connection is loaded; dialling is the Manager's, or the trap policy's.
-func connBase(name string, i complete) *builder {
-	_, child, _ := splitName(name)
+// The action is what the child does while there is no SA: trap or none.
+func connBase(i complete, action string) *builder {
 	ifID := strconv.FormatUint(uint64(i.IfID), 10)
 	return newMessage().
 		set("version", "2").
@@ -160,14 +87,24 @@ func connBase(name string, i complete) *builder {
 		set("send_cert", "always").
 		// A peer that claims to be new must not end the SAs of whoever has the same identities.
 		set("unique", "never").
-		set("children", newMessage().set(child, childMessage(i)))
+		set("children", newMessage().set(i.Name, childMessage(i, action)))
 }
 
-func childMessage(i complete) *builder {
-	action := "trap"
+// Actions of a child.
+const (
+	trap = "trap" // a packet dials
+	none = "none"
+)
+
+// trapWhere is the action of the connection by which an interface dials.
+func trapWhere(i complete) string {
 	if i.Initiate == Never || !i.peer().IsValid() {
-		action = "none"
+		return none
 	}
+	return trap
+}
+
+func childMessage(i complete, action string) *builder {
 	b := newMessage().
 		set("mode", "tunnel").
 		set("local_ts", anywhere).

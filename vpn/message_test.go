@@ -10,7 +10,7 @@ import (
 // told is all that charon is told about an interface.
 func told(t *testing.T, name string, i complete) string {
 	t.Helper()
-	orders, err := messages(name, i, false)
+	orders, err := messages(name, i)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func told(t *testing.T, name string, i complete) string {
 
 // connMessage is an interface's first connection as it is told charon, and secretMessage its first secret.
 func connMessage(name string, i Interface) (*vici.Message, error) {
-	orders, err := messages(name, complete{Interface: i}, false)
+	orders, err := messages(name, complete{Interface: i})
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func connMessage(name string, i Interface) (*vici.Message, error) {
 }
 
 func secretMessage(name string, i Interface) (*vici.Message, error) {
-	orders, err := messages(name, complete{Interface: i}, false)
+	orders, err := messages(name, complete{Interface: i})
 	if err != nil {
 		return nil, err
 	}

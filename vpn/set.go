@@ -155,7 +155,7 @@ func (m *Manager) collect(tenant string) (
 	m.mu.Lock()
 	for name, t := range m.tunnels {
 		if t.declared && t.tenant == tenant && !t.want.Disabled {
-			want[name] = m.auth.complete(t.want)
+			want[name] = m.auth.complete(name, t.want)
 		}
 	}
 	m.mu.Unlock()
@@ -180,7 +180,7 @@ func (m *Manager) collect(tenant string) (
 // load loads the secrets and the connections of one interface, unloads those that it had and has no more, and ends the
 // SAs that do not belong to it any more.
 func (m *Manager) load(ctx context.Context, c *client, s step) error {
-	want, err := messages(s.name, s.iface, m.peerHasNewKey(s.name))
+	want, err := messages(s.name, s.iface)
 	if err != nil {
 		return err
 	}
