@@ -82,9 +82,7 @@ func eapOrders(name string, i complete) (orders, error) {
 	if i.own == nil || i.own.leaf == nil {
 		return orders{}, errNoCertificate
 	}
-	answer := i
-	answer.Initiate = Never
-	conns, err := add(nil, name+answering, newMessage().set(name+answering, connBase(name, answer).
+	conns, err := add(nil, name+answering, newMessage().set(name+answering, connBase(i, none).
 		set("local_addrs", []string{"%any"}).
 		set("remote_addrs", answeringAddrs).
 		set("local", anyOwnName()).
@@ -107,9 +105,9 @@ func eapOrders(name string, i complete) (orders, error) {
 	if err != nil {
 		return orders{}, err
 	}
-	conns, err = add(conns, name, newMessage().set(name, connBase(name, i).
+	conns, err = add(conns, name, newMessage().set(name, connBase(i, trapWhere(i)).
 		set("local", local).
-		set("remote", peerCertificate(i))))
+		set("remote", peerCertificate(i, dialForms(i.RemoteID)[i.turn]))))
 	return orders{secrets: secrets, conns: conns}, err
 }
 

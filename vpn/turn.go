@@ -26,7 +26,7 @@ func (i complete) turns() int {
 	switch {
 	case i.Method == PSK && len(i.PreviousPSK) > 0:
 		return 2
-	case i.Method == Certificate && i.peer().IsValid():
+	case i.Method == Certificate && i.peer().IsValid(), i.DialUserName != "":
 		return len(dialForms(i.RemoteID))
 	}
 	return 1
