@@ -51,7 +51,7 @@ func (t *Trigger) arrived(a nfqueue.Attribute) int {
 		return 0
 	}
 	if name, ask := t.take(*a.PacketID, a.OutDev); ask {
-		t.options.Wanted(name)
+		go t.options.Wanted(name)
 	}
 	return 0
 }

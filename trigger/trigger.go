@@ -4,6 +4,9 @@
 // The kernel holds the packets (NFQUEUE, in the hooks forward and output); this package decides. While nobody listens,
 // because the daemon is dead, they pass by, and reach the policy beneath that makes charon dial (but loses them). Which
 // interfaces hold, refuse or pass stands in the kernel too, so that a restarted daemon goes on where it was.
+//
+// What is held is lost when the daemon dies, when the link goes down, and when any base chain of the namespace is removed,
+// whosever table it is in: the kernel empties its queues then.
 package trigger
 
 import (
@@ -38,8 +41,8 @@ const askAgain = time.Second
 type Options struct {
 	// Log takes what goes wrong.
 	Log *slog.Logger
-	// Wanted is called when a packet wants the tunnel of a link that holds or refuses, at most once a second and link.
-	// It must return at once; it may call back.
+	// Wanted is called when a packet wants the tunnel of a link that holds or refuses, about once a second and link at
+	// most. It has a goroutine of its own, so that it may call back, and may be under way when Close returns.
 	Wanted func(link string)
 	// PerLink and Total bound the packets held; the defaults where 0.
 	PerLink, Total int

@@ -106,6 +106,22 @@ func TestAConnectionToAnUnreachableSiteEndsAsSoonAsThatIsKnown(t *testing.T) {
 	}
 }
 
+func TestAllHeldPacketsOfAConnectionAreDeliveredThoughItIsTracked(t *testing.T) {
+	n := newNetwork(t)
+	_, err := nft.Apply(n.gw, nft.Table{Name: "track", Counters: []string{"invalid"}, Chains: []nft.Chain{{
+		Name: "in", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookForward,
+		Rules: []nft.Rule{nft.Join(nft.State(nft.Invalid), nft.DropAs("invalid"))},
+	}}})
+	must(t, err)
+	tr, asked := opened(t, n, trigger.Options{})
+	got := listen(t, n.ny, nyAddr)
+	c := socket(t, n.vm, nyAddr)
+	send(t, c, "1", "2", "3")
+	wantAsked(t, asked, "IfCe1")
+	must(t, tr.Release("IfCe1"))
+	wantGot(t, got, "1", "2", "3")
+}
+
 func TestAnUnreachableSiteIsSaidSoAndAskedForAgain(t *testing.T) {
 	for _, to := range []netip.Addr{nyAddr, nyAddr6} {
 		n := newNetwork(t)
