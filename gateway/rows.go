@@ -62,6 +62,8 @@ type TunnelRow struct {
 	ESP     string `json:"espAlgorithms,omitempty" table:"ESP"`
 	// Encapsulated tells whether ESP travels in UDP.
 	Encapsulated bool `json:"encapsulated,omitempty"`
+	// Offload is empty where the NIC was not asked to do ESP, "NIC" where it can do this tunnel's, and else why it does not.
+	Offload string `json:"offload,omitempty"`
 	// The counters are of the current SAs, so that rekeying restarts them; those of the interface go on.
 	PacketsIn  uint64 `json:"packetsIn"`
 	PacketsOut uint64 `json:"packetsOut"`

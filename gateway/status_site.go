@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"bulkhead/filters"
 	"bulkhead/internal/netns"
@@ -17,6 +18,10 @@ const disabledState = "disabled"
 // answer, their state is unknown.
 func (g *Gateway) Tunnels(ctx context.Context) ([]TunnelRow, error) {
 	limits, err := g.limits()
+	if err != nil {
+		return nil, err
+	}
+	offload, err := g.offload()
 	if err != nil {
 		return nil, err
 	}
@@ -41,11 +46,48 @@ func (g *Gateway) Tunnels(ctx context.Context) ([]TunnelRow, error) {
 		case t.Disabled && t.State != vpn.Connected:
 			row.State = disabledState
 		}
+		row.Offload = offload(t)
 		row.Limit, row.LimitDrops = limitOf(limits, t.Tenant, t.Interface)
 		rows = append(rows, row)
 	}
 	return rows, nil
 }
+
+// offload tells of a tunnel whether the external NIC does its ESP, where that was asked for.
+func (g *Gateway) offload() (func(vpn.Tunnel) string, error) {
+	none := func(vpn.Tunnel) string { return "" }
+	asked := map[[2]string]bool{}
+	for _, tenant := range g.tenants() {
+		for _, i := range tenant.VPN {
+			if i.HardwareOffload {
+				asked[[2]string{tenant.Name, i.Name}] = true
+			}
+		}
+	}
+	plan, err := g.inForce()
+	if err != nil || len(asked) == 0 {
+		return none, nil //nolint:nilerr // nothing is in force, so nobody asked
+	}
+	nic := plan.policy.config.Gateway.External.Interface
+	able, err := g.compartments.OffloadsESP(nic)
+	if err != nil {
+		return none, err
+	}
+	return func(t vpn.Tunnel) string {
+		switch {
+		case !asked[[2]string{t.Tenant, t.Interface}]:
+			return ""
+		case !able:
+			return "off: " + nic + " does no ESP, or has esp-hw-offload switched off"
+		case t.ESP != "" && !strings.HasPrefix(t.ESP, offloaded):
+			return "off: NICs do " + offloaded + " alone, and this tunnel has " + t.ESP
+		}
+		return "NIC"
+	}, nil
+}
+
+// offloaded is the cipher of ESP that NICs do, as charon calls it.
+const offloaded = "AES_GCM_16-128"
 
 // limitOf puts an interface's limits in a word, and adds up what they dropped.
 func limitOf(limits []LimitRow, tenant, iface string) (limit string, drops uint64) {
