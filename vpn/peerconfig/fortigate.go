@@ -72,8 +72,8 @@ func (t *text) fortiPhase1(p Params, ike []proposal) {
 		remote, local = "remote-gw6", "local-gw6"
 	}
 	t.line("        set %s %v", remote, p.Gateway)
-	if p.Site.IsValid() {
-		t.line("        set %s %v", local, p.Site)
+	if p.own.IsValid() {
+		t.line("        set %s %v", local, p.own)
 	}
 	t.line("        set net-device disable")
 	t.line("        set proposal %s", strings.Join(proposals, " "))

@@ -16,7 +16,7 @@ func generic(t *text, p Params, pol policy) error {
 	t.line("")
 	row("Protocol", "IKEv2 (RFC 7296), ESP in tunnel mode (RFC 4303)")
 	row("Gateway's address", "%v", p.Gateway)
-	row("Site's address", "%s", p.site("any"))
+	row("Site's address", "%s", address(p.Site, "any"))
 	row("Gateway's identity", "%s", p.GatewayID)
 	if p.SiteID != "" {
 		row("Site's identity", "%s", p.SiteID)

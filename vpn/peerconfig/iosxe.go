@@ -82,8 +82,8 @@ func (t *text) iosProposals(p Params, ike []proposal) {
 		t.line(" group %s", iosGroups[q.keyExchange])
 	}
 	t.line("crypto ikev2 policy %s", p.Name)
-	if p.Site.IsValid() {
-		t.line(" match address local %v", p.Site)
+	if p.own.IsValid() {
+		t.line(" match address local %v", p.own)
 	}
 	for i := range ike {
 		t.line(" proposal %s-%d", p.Name, i+1)
@@ -185,7 +185,7 @@ func (t *text) iosTunnel(p Params) {
 		t.line(" ipv6 enable")
 		t.line(" ipv6 mtu %d", p.MTU)
 	}
-	t.line(" tunnel source %s", p.site("<WAN interface>"))
+	t.line(" tunnel source %s", address(p.own, "<WAN interface>"))
 	t.line(" tunnel mode ipsec %s", mode)
 	t.line(" tunnel destination %v", p.Gateway)
 	t.line(" tunnel protection ipsec profile %s", p.Name)

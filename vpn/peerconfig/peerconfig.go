@@ -48,6 +48,8 @@ type Params struct {
 	Networks, SiteNetworks []netip.Prefix
 	// MTU of the tunnel in octets, as the gateway's interface has it; 1400 where 0.
 	MTU int
+
+	own netip.Addr // the device's own address: behind NAT it differs from Site, and is its identity if nothing else is
 }
 
 // renderers write the text for one kind of device each.
@@ -100,6 +102,10 @@ func (p Params) complete() (Params, error) {
 		return p, errors.New("the gateway's address is unknown")
 	}
 	p.Gateway, p.Site = p.Gateway.Unmap(), p.Site.Unmap()
+	p.own = p.Site
+	if kind, id := identity(p.SiteID); kind == addressID {
+		p.own, _ = netip.ParseAddr(id)
+	}
 	if p.Method == vpn.PSK {
 		p.GatewayID = cmp.Or(p.GatewayID, p.Gateway.String())
 		if p.SiteID == "" && p.Site.IsValid() {
@@ -136,10 +142,10 @@ func (p Params) secret(quote func(string) string) string {
 	return pskPlaceholder
 }
 
-// site is the site's address, or a word for what stands in its place.
-func (p Params) site(unknown string) string {
-	if p.Site.IsValid() {
-		return p.Site.String()
+// address is an address, or a word for what stands in its place.
+func address(a netip.Addr, unknown string) string {
+	if a.IsValid() {
+		return a.String()
 	}
 	return unknown
 }

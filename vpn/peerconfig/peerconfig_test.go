@@ -115,6 +115,21 @@ func TestSecretsThatADeviceWouldMisreadAreEncoded(t *testing.T) {
 	}
 }
 
+func TestADeviceBehindNATUsesItsOwnAddress(t *testing.T) {
+	for device, want := range map[string]string{
+		"strongswan": "local_addrs = 192.168.1.50", "cisco-ios-xe": "tunnel source 192.168.1.50",
+		"vyos": "local-address '192.168.1.50'", "windows": "-SourceIpAddress '192.168.1.50'",
+		"fortigate": "set local-gw 192.168.1.50", "generic": "Site's address:            59.10.10.10",
+	} {
+		p := newYork()
+		p.SiteID = "192.168.1.50"
+		text, err := peerconfig.Render(device, p)
+		if err != nil || !strings.Contains(text, want) {
+			t.Errorf("%s: %v; want %q in\n%s", device, err, want, text)
+		}
+	}
+}
+
 func TestWhatCannotBeSaidIsRefusedWithTheReason(t *testing.T) {
 	for name, c := range map[string]struct {
 		device string

@@ -30,7 +30,7 @@ func strongswan(t *text, p Params, _ policy) error {
 	t.line("connections {")
 	t.line("  %s {", p.Name)
 	t.line("    version = 2")
-	t.line("    local_addrs = %s", p.site("%any"))
+	t.line("    local_addrs = %s", address(p.own, "%any"))
 	t.line("    remote_addrs = %v", p.Gateway)
 	t.line("    proposals = %s", strings.Join(p.Policy.IKEProposals, ", "))
 	t.line("    if_id_in = 1")

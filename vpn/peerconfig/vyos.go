@@ -113,7 +113,7 @@ func (t *text) vyosPeer(p Params) {
 		t.line("%s force-udp-encapsulation", peer)
 	}
 	t.line("%s ike-group '%s'", peer, p.Name)
-	t.line("%s local-address '%s'", peer, p.site("any"))
+	t.line("%s local-address '%s'", peer, address(p.own, "any"))
 	t.line("%s remote-address '%v'", peer, p.Gateway)
 	t.line("%s vti bind 'vti1'", peer)
 	t.line("%s vti esp-group '%s'", peer, p.Name)

@@ -57,8 +57,8 @@ func windows(t *text, p Params, pol policy) error {
 	t.line("Add-VpnS2SInterface -Name %s -Destination %s -Protocol IKEv2 `", powershell(p.Name),
 		powershell(p.Gateway.String()))
 	t.line("    %s `", p.windowsAuthentication())
-	if p.Site.IsValid() {
-		t.line("    -SourceIpAddress %s `", powershell(p.Site.String()))
+	if p.own.IsValid() {
+		t.line("    -SourceIpAddress %s `", powershell(p.own.String()))
 	}
 	t.windowsSubnets("IPv4Subnet", p.Networks, netip.Addr.Is4)
 	t.windowsSubnets("IPv6Subnet", p.Networks, netip.Addr.Is6)
