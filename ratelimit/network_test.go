@@ -17,7 +17,7 @@ import (
 // network is a compartment with a link to a site:
 //
 //	compartment                  site
-//	10.0.254.2 IfCe1 ---------- eth0 10.1.0.1
+//	10.0.254.2 IfCe1 ---------- toIfCe1 10.1.0.1
 type network struct {
 	compartment, site *netns.Namespace
 	h                 *netlink.Handle // of the compartment
@@ -35,7 +35,7 @@ func newNetwork(t testing.TB) *network {
 	t.Helper()
 	n := &network{compartment: quiet(t), site: quiet(t)}
 	n.h = handleOf(t, n.compartment)
-	n.addLink(t)
+	n.addLink(t, "IfCe1", inside, outside)
 	return n
 }
 
@@ -49,17 +49,17 @@ func quiet(t testing.TB) *netns.Namespace {
 	return ns
 }
 
-func (n *network) addLink(t testing.TB) {
+func (n *network) addLink(t testing.TB, name string, own, peer netip.Addr) {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = "IfCe1", mtu
+	attrs.Name, attrs.MTU = name, mtu
 	must(t, n.h.LinkAdd(&netlink.Veth{
-		LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(n.site.Fd()), PeerMTU: mtu,
+		LinkAttrs: attrs, PeerName: "to" + name, PeerNamespace: netlink.NsFd(n.site.Fd()), PeerMTU: mtu,
 	}))
 	site := handleOf(t, n.site)
-	there := linkOf(t, site, "eth0")
-	address(t, n.h, linkOf(t, n.h, "IfCe1"), inside, outside)
-	address(t, site, there, outside, inside)
+	there := linkOf(t, site, "to"+name)
+	address(t, n.h, linkOf(t, n.h, name), own, peer)
+	address(t, site, there, peer, own)
 	must(t, site.LinkSetUp(there))
 }
 
@@ -87,12 +87,17 @@ func (n *network) stat(t testing.TB, d Direction) Stat {
 	return Stat{}
 }
 
-// flow is a UDP socket that sends in the direction, and the one that it sends to.
+// flow is a UDP socket that sends over IfCe1 in the direction, and the one that it sends to.
 func (n *network) flow(t testing.TB, d Direction) (from, to *net.UDPConn) {
 	t.Helper()
-	sender, receiver, target := n.compartment, n.site, outside
+	return n.flowBetween(t, d, inside, outside)
+}
+
+func (n *network) flowBetween(t testing.TB, d Direction, own, peer netip.Addr) (from, to *net.UDPConn) {
+	t.Helper()
+	sender, receiver, target := n.compartment, n.site, peer
 	if d == Rx {
-		sender, receiver, target = n.site, n.compartment, inside
+		sender, receiver, target = n.site, n.compartment, own
 	}
 	must(t, receiver.Do(func() (err error) {
 		to, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(target, 0)))

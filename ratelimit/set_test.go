@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,24 @@ func backlogged(t *testing.T, d Direction) (*network, *net.UDPConn) {
 	return n, to
 }
 
+func TestAFullQueueOfOneLinkHoldsUpNoOther(t *testing.T) {
+	for _, d := range []Direction{Tx, Rx} {
+		t.Run(string(d), func(t *testing.T) {
+			n, _ := backlogged(t, d)
+			own, peer := netip.MustParseAddr("10.0.254.3"), netip.MustParseAddr("10.2.0.1")
+			n.addLink(t, "IfCe2", own, peer)
+			n.set(t, Limit{Link: "IfCe1", TxKbps: 1, RxKbps: 1}, Limit{Link: "IfCe2", TxKbps: 5120, RxKbps: 5120})
+			must(t, n.h.LinkSetUp(linkOf(t, n.h, "IfCe2")))
+			from, to := n.flowBetween(t, d, own, peer)
+			send(t, from, 20)
+			receive(t, to, 20)
+			if s := n.stat(t, d); s.BacklogPackets == 0 {
+				t.Errorf("the full queue was empty first: %+v", s)
+			}
+		})
+	}
+}
+
 func (n *network) indexes(t *testing.T) map[string]int {
 	t.Helper()
 	links, err := n.h.LinkList()
@@ -139,7 +158,7 @@ func TestWhatAPredecessorLeftOverIsSwept(t *testing.T) {
 	n := newNetwork(t)
 	n.set(t, Limit{Link: "IfCe1", TxKbps: 5120, RxKbps: 5120})
 	must(t, n.h.LinkDel(linkOf(t, n.h, "IfCe1")))
-	n.addLink(t)
+	n.addLink(t, "IfCe1", inside, outside)
 	n.set(t, Limit{Link: "IfCe1", RxKbps: 5120})
 	s, err := read(n.h)
 	must(t, err)
