@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"flag"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -191,6 +193,62 @@ func TestWeakAlgorithmsAreTakenByNameOnly(t *testing.T) {
 		if w := c.Warnings(); len(w) != 1 || !strings.HasPrefix(w[0], "Gateway/GW: ike takes") {
 			t.Errorf("%s of the gateway, inherited: warnings %q, want one", key, w)
 		}
+	}
+}
+
+// TestProposalsAreThoseThatCharonIsAsked holds testdata/proposals.txt, which vpn asks the real charon about, to having
+// every algorithm and every profile.
+func TestProposalsAreThoseThatCharonIsAsked(t *testing.T) {
+	var lines []string
+	for word, kind := range algorithms {
+		ike, esp := "", ""
+		switch kind {
+		case cipher:
+			ike, esp = word+"-sha256-modp2048", word+"-sha256"
+		case aead:
+			ike, esp = word+"-prfsha256-modp2048", word
+		case integrity:
+			ike, esp = "aes256-"+word+"-modp2048", "aes256-"+word
+			if checkIKEProposal(ike) != nil {
+				ike = "aes256-" + word + "-prfsha256-modp2048"
+			}
+		case prf:
+			ike = "aes256gcm16-" + word + "-modp2048"
+		case keyExchange:
+			ike, esp = "aes256-sha256-"+word, "aes256gcm16-"+word
+		case sequenceNumbers:
+			esp = "aes256gcm16-" + word
+		}
+		for protocol, proposal := range map[string]string{"ike": ike, "esp": esp} {
+			check := map[string]func(string) error{"ike": checkIKEProposal, "esp": checkESPProposal}[protocol]
+			if proposal == "" {
+				continue
+			}
+			if err := check(proposal); err != nil {
+				t.Errorf("%s %q %v", protocol, proposal, err)
+			}
+			lines = append(lines, protocol+" "+proposal)
+		}
+	}
+	for _, p := range profiles {
+		p.settle()
+		for _, proposal := range p.Proposals {
+			lines = append(lines, "ike "+proposal)
+		}
+		for _, proposal := range p.ESPProposals {
+			lines = append(lines, "esp "+proposal)
+		}
+	}
+	slices.Sort(lines)
+	got := strings.Join(slices.Compact(lines), "\n") + "\n"
+	const file = "testdata/proposals.txt"
+	if f := flag.Lookup("update"); f != nil && f.Value.String() == "true" {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(readFile(t, file)), got); diff != "" {
+		t.Errorf("differs from %s, -update writes it anew (-want +got):\n%s", file, diff)
 	}
 }
 

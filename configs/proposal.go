@@ -3,7 +3,6 @@ package configs
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -23,35 +22,39 @@ const (
 
 // algorithms are strongSwan's words (its proposal keywords), by what they stand for. What strongSwan knows and nobody
 // should use any more, such as DES and MD5, is left out.
-var algorithms = []struct {
-	kind  algorithm
-	words *regexp.Regexp
-}{
-	{aead, regexp.MustCompile(`^(aes(128|192|256)?(gcm|ccm)(8|12|16|64|96|128)?|chacha20poly1305)$`)},
-	{aead, regexp.MustCompile(`^camellia(128|192|256)?ccm(8|12|16|64|96|128)?$`)},
-	{cipher, regexp.MustCompile(`^((aes|camellia)(128|192|256)?(ctr)?|3des)$`)},
-	{integrity, regexp.MustCompile(`^(sha|sha1|sha1_160|sha256|sha2_256|sha384|sha2_384|sha512|sha2_512|sha256_96|` +
-		`sha2_256_96|aesxcbc|aescmac|aes(128|192|256)gmac)$`)},
-	{prf, regexp.MustCompile(`^prf(sha1|sha256|sha384|sha512|aesxcbc|aescmac)$`)},
-	{keyExchange, regexp.MustCompile(`^(modp(1024|1536|2048|3072|4096|6144|8192)|modp2048s(224|256)|` +
-		`ecp(192|224|256|384|521)|ecp(224|256|384|512)bp|(x|curve)25519|(x|curve)448)$`)},
-	{sequenceNumbers, regexp.MustCompile(`^(esn|noesn)$`)},
-}
+var algorithms = knownAlgorithms()
 
-func algorithmOf(word string) algorithm {
-	for _, a := range algorithms {
-		if a.words.MatchString(word) {
-			return a.kind
+func knownAlgorithms() map[string]algorithm {
+	words := map[string]algorithm{"chacha20poly1305": aead}
+	add := func(kind algorithm, list ...string) {
+		for _, w := range list {
+			words[w] = kind
 		}
 	}
-	return unknownAlgorithm
+	icvs := []string{"8", "12", "16", "64", "96", "128"} // of the integrity check value, in bytes or bits
+	add(cipher, "aes", "camellia", "3des")
+	for _, size := range []string{"128", "192", "256"} {
+		add(cipher, "aes"+size, "aes"+size+"ctr", "camellia"+size, "camellia"+size+"ctr")
+		add(aead, "aes"+size+"gcm", "aes"+size+"ccm")
+		for _, icv := range icvs {
+			add(aead, "aes"+size+"gcm"+icv, "aes"+size+"ccm"+icv, "camellia"+size+"ccm"+icv)
+		}
+	}
+	add(integrity, "sha", "sha1", "sha1_160", "sha256", "sha2_256", "sha384", "sha2_384", "sha512", "sha2_512", "aesxcbc",
+		"aescmac", "sha256_96", "sha2_256_96")
+	add(prf, "prfsha1", "prfsha256", "prfsha384", "prfsha512", "prfaesxcbc", "prfaescmac")
+	add(keyExchange, "modp1024", "modp1536", "modp2048", "modp3072", "modp4096", "modp6144", "modp8192", "modp2048s224",
+		"modp2048s256", "ecp192", "ecp224", "ecp256", "ecp384", "ecp521", "ecp224bp", "ecp256bp", "ecp384bp", "ecp512bp",
+		"x25519", "curve25519", "x448", "curve448")
+	add(sequenceNumbers, "esn", "noesn")
+	return words
 }
 
 // proposalWords sorts the words of a proposal by what they stand for.
 func proposalWords(s string) (map[algorithm][]string, error) {
 	words := map[algorithm][]string{}
 	for word := range strings.SplitSeq(s, "-") {
-		kind := algorithmOf(word)
+		kind := algorithms[word]
 		if kind == unknownAlgorithm {
 			return nil, fmt.Errorf("has the unknown algorithm %q; want strongSwan's words joined by hyphens", shorten(word))
 		}
@@ -85,11 +88,17 @@ func checkIKEProposal(s string) error {
 		return errors.New("lacks a key exchange; want one such as ecp384 or modp2048")
 	case len(words[aead]) > 0 && len(words[prf]) == 0:
 		return fmt.Errorf("lacks a pseudo-random function; want one such as prfsha384 besides %s", words[aead][0])
+	case len(words[prf]) == 0 && !slices.ContainsFunc(words[integrity], namesPRF):
+		return fmt.Errorf("lacks a pseudo-random function; want one such as prfsha256 besides %s", words[integrity][0])
 	case len(words[sequenceNumbers]) > 0:
 		return fmt.Errorf("names %s, which is of ESP only; leave it out", words[sequenceNumbers][0])
 	}
 	return nil
 }
+
+// namesPRF tells whether an integrity algorithm in a proposal for IKE stands for a pseudo-random function too.
+// What old kernels of Linux took for SHA-256, 96 bits of it, stands for none.
+func namesPRF(integrity string) bool { return !strings.HasSuffix(integrity, "_96") }
 
 // checkESPProposal refuses what cannot be a proposal for a child SA (RFC 7296, 3.3).
 func checkESPProposal(s string) error {
@@ -108,7 +117,7 @@ func checkPFS(k KeyExchange, strong bool) error {
 	switch {
 	case k == "" || k == NoKeyExchange:
 		return nil
-	case algorithmOf(string(k)) != keyExchange:
+	case algorithms[string(k)] != keyExchange:
 		return fmt.Errorf("is no key exchange in strongSwan's words; want one such as ecp384, or %s", NoKeyExchange)
 	case strong:
 		return checkStrong(string(k))
