@@ -201,24 +201,3 @@ func TestTheGatewaysCertificateIsReplacedUnderStandingTunnels(t *testing.T) {
 		t.Errorf("charon has the keys %q", keys)
 	}
 }
-
-func TestStrictRevocationRefusesWhomNobodyVouchesForNow(t *testing.T) {
-	n, c := newNetwork(t), newCertificates(t)
-	m, _ := n.manager()
-	credentials := c.credentials(c.gateway)
-	credentials.Revocation = vpn.RevocationStrict
-	must(t, m.SetCredentials(t.Context(), credentials))
-	set(t, m, "Contoso", wanted("Contoso", by(c.contoso, "NY")))
-	n.site["Contoso"].loadCertificate(c.issue(c.contoso, pki.Request{CommonName: "NY"}), c.provider)
-	from := time.Now()
-	n.site["Contoso"].dial()
-	if reason := n.refusal("Contoso", from); !strings.Contains(reason, "revocation is strict") {
-		t.Errorf("the reason is %q", reason)
-	}
-	list, err := c.contoso.CRL()
-	must(t, err)
-	credentials.RevocationLists = [][]byte{list}
-	must(t, m.SetCredentials(t.Context(), credentials))
-	n.site["Contoso"].dial()
-	waitState(t, m, "Contoso", vpn.Connected)
-}

@@ -90,7 +90,7 @@ func (m *Manager) loadCredentials(ctx context.Context, c *client) error {
 	if own == nil {
 		return nil
 	}
-	var errs []error
+	errs := []error{m.setRevocation(ctx, c, own.revocation)}
 	load := func(what, command string, pairs ...string) {
 		if _, err := c.call(ctx, command, arguments(pairs...)); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))

@@ -32,6 +32,8 @@ var ErrUnknown = errors.New("no such S2S interface")
 type Options struct {
 	// Socket is the path of charon's VICI socket; DefaultSocket where empty.
 	Socket string
+	// Settings is the path of the settings that charon includes; DefaultSettings where empty.
+	Settings string
 	// Resolver looks up the names of peers; net.DefaultResolver where nil.
 	Resolver *net.Resolver
 	// Namespace is charon's, in whose kernel the SAs are; the process's own where nil.
@@ -76,6 +78,9 @@ func New(opts Options) *Manager {
 	}
 	if opts.Log == nil {
 		opts.Log = slog.Default()
+	}
+	if opts.Settings == "" {
+		opts.Settings = DefaultSettings
 	}
 	if opts.Resolver == nil {
 		opts.Resolver = net.DefaultResolver

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -101,7 +102,9 @@ func (f *fakeCharon) remotes(name string) []string {
 func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
 	f, names := newFake(t), newNameServer(t)
 	f.start()
-	m := New(Options{Socket: f.socket, Resolver: names.resolver()})
+	m := New(Options{
+		Socket: f.socket, Resolver: names.resolver(), Settings: filepath.Join(t.TempDir(), "charon.conf"),
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

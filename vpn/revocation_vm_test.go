@@ -1,0 +1,68 @@
+//go:build vm
+
+package vpn_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bulkhead/lab/pki"
+	"bulkhead/vpn"
+)
+
+func TestStrictRevocationRefusesWhomNobodyVouchesForNow(t *testing.T) {
+	n, c := newNetwork(t), newCertificates(t)
+	m, _ := n.manager()
+	credentials := c.credentials(c.gateway)
+	credentials.Revocation = vpn.RevocationStrict
+	must(t, m.SetCredentials(t.Context(), credentials))
+	set(t, m, "Contoso", wanted("Contoso", by(c.contoso, "NY")))
+	n.site["Contoso"].loadCertificate(c.issue(c.contoso, pki.Request{CommonName: "NY"}), c.provider)
+	from := time.Now()
+	n.site["Contoso"].dial()
+	if reason := n.refusal("Contoso", from); !strings.Contains(reason, "revocation is strict") {
+		t.Errorf("the reason is %q", reason)
+	}
+	list, err := c.contoso.CRL()
+	must(t, err)
+	credentials.RevocationLists = [][]byte{list}
+	must(t, m.SetCredentials(t.Context(), credentials))
+	n.site["Contoso"].dial()
+	waitState(t, m, "Contoso", vpn.Connected)
+}
+
+func TestARespondersWordOnACertificateCountsUnlessRevocationIsOff(t *testing.T) {
+	n, c := newNetwork(t), newCertificates(t)
+	m, _ := n.manager()
+	site := n.site["Contoso"]
+	revoked := c.issue(c.contoso, pki.Request{CommonName: "NY", OCSP: "http://127.0.0.1:8888"})
+	c.contoso.Revoke(revoked)
+	args, err := c.contoso.Responder(t.TempDir())
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	var responder sync.WaitGroup
+	responder.Go(func() { _, _ = n.charon.node.Run(ctx, "openssl", append(args, "-port", "8888")...) })
+	defer responder.Wait()
+	defer cancel()
+	eventually(t, 20*time.Second, "the responder", func() bool {
+		listening, err := n.charon.node.Run(ctx, "ss", "-Hltn", "sport", "=", ":8888")
+		return err == nil && strings.Contains(listening, ":8888")
+	})
+
+	credentials := c.credentials(c.gateway)
+	must(t, m.SetCredentials(t.Context(), credentials))
+	set(t, m, "Contoso", wanted("Contoso", by(c.contoso, "NY")))
+	site.loadCertificate(revoked, c.provider)
+	from := time.Now()
+	site.dial()
+	if reason := n.refusal("Contoso", from); !strings.Contains(reason, "was revoked on") {
+		t.Errorf("the reason is %q", reason)
+	}
+	credentials.Revocation = vpn.RevocationOff
+	must(t, m.SetCredentials(t.Context(), credentials))
+	site.dial()
+	waitState(t, m, "Contoso", vpn.Connected)
+}
