@@ -210,7 +210,14 @@ func TestIdentitiesThatIKECouldTakeForOneAnotherAreRefused(t *testing.T) {
 		{cert("CN=*"), psk(2, ""), "has a wildcard"},
 		{cert("Contoso, Ltd"), psk(2, ""), "separates the parts of a subject"},
 		{cert(`Contoso\Ltd`), psk(2, ""), "separates the parts of a subject"},
-		{cert("CN=Contoso/Ltd"), psk(2, ""), ""},
+		{cert("CN=Contoso/Ltd"), psk(2, ""), `is not a subject, by the part "Ltd"`},
+		{cert("O=Contoso, CN="), psk(2, ""), `by the part " CN="`},
+		{cert("=NY"), psk(2, ""), "is not a subject"},
+		{cert("/O=Contoso/CN=NY"), cert("CN=NY, O=Contoso"), "is that of"},
+		{cert("/C=US/CN=NY"), cert("NY"), "is that of"},
+		{cert("emailAddress=ny@contoso.example, CN=NY"), cert("E=NY@Contoso.example"), "is that of"},
+		{cert("keyid:6e79"), psk(2, "remoteIdentity: 'keyid:6e79'"), "is that of"},
+		{cert("fqdn:a=b"), cert("fqdn:a=c"), ""},
 	} {
 		_, err := loadText(t, certified(providersAuthority, ""), tenantOf("A", 1, "", tt.a), tenantOf("B", 2, "", tt.b))
 		wantOne(t, tt.a+"\nand\n"+tt.b, err, tt.want)

@@ -102,9 +102,8 @@ func (c *checker) checkCertificateSite(t tenantDoc, s SiteToSite, p *path) {
 	c.checkAuthorities(t, p)
 	c.checkOwnName(t, s, p)
 	a := s.Authentication
-	if id := a.RemoteIdentity; !wholeIdentity(id) && strings.ContainsAny(id, `,/+"\`) {
-		t.bad(p.key("authentication").key("remoteIdentity"), "%q has a sign that separates the parts of a subject; want a common "+
-			"name without, or the whole subject such as \"O=Contoso, CN=NY\"", shorten(id))
+	if err := checkSubject(a.RemoteIdentity); err != nil {
+		t.bad(p.key("authentication").key("remoteIdentity"), "%q %v", shorten(a.RemoteIdentity), err)
 		return
 	}
 	if a.RemoteIdentity != "" {

@@ -34,13 +34,44 @@ func checkIdentity(id string) error {
 	return nil
 }
 
+// checkSubject refuses the identity of a peer with a certificate that strongSwan would read as another subject than is meant:
+// it ends a part at each of two signs, and knows no quotation.
+func checkSubject(id string) error {
+	switch {
+	case !wholeIdentity(id):
+		if strings.ContainsAny(id, subjectSigns+`+"\`) {
+			return errors.New("has a sign that separates the parts of a subject; want a common name without, or the whole subject " +
+				"such as O=Contoso, CN=NY")
+		}
+	case strings.Contains(id, "=") && !hasKind(id):
+		for _, part := range splitSubject(id) {
+			if key, value, ok := strings.Cut(part, "="); !ok || strings.TrimSpace(key) == "" || strings.TrimSpace(value) == "" {
+				return fmt.Errorf("is not a subject, by the part %q; want it such as O=Contoso, CN=NY, with no , or / in a value", part)
+			}
+		}
+	}
+	return nil
+}
+
 // wholeIdentity tells whether the identity of a peer with a certificate is more than a common name: a subject, an address,
 // or an alternative name with its kind before it.
 func wholeIdentity(id string) bool {
 	if _, err := netip.ParseAddr(id); err == nil || strings.Contains(id, "=") {
 		return true
 	}
+	return hasKind(id)
+}
+
+// hasKind tells whether an identity has its kind before it.
+func hasKind(id string) bool {
 	return slices.ContainsFunc(identityKinds, func(kind string) bool { return strings.HasPrefix(strings.ToLower(id), kind) })
+}
+
+// subjectSigns are what ends a part of a subject in strongSwan's reading.
+const subjectSigns = ",/"
+
+func splitSubject(subject string) []string {
+	return strings.FieldsFunc(subject, func(r rune) bool { return strings.ContainsRune(subjectSigns, r) })
 }
 
 // canonicalIdentity is the same for identities that IKE could take for one another: what differs in case, in spacing or in
@@ -65,10 +96,13 @@ func canonicalIdentity(id string) string {
 
 // subjectParts are the parts of a subject, such as "cn=ny", in an order of their own.
 func subjectParts(subject string) []string {
-	parts := strings.Split(subject, ",")
+	parts := splitSubject(subject)
 	for i, part := range parts {
 		key, value, _ := strings.Cut(part, "=")
-		parts[i] = strings.TrimSpace(key) + "=" + strings.TrimSpace(value)
+		if key = strings.TrimSpace(key); key == "email" || key == "emailaddress" {
+			key = "e"
+		}
+		parts[i] = key + "=" + strings.TrimSpace(value)
 	}
 	slices.Sort(parts)
 	return slices.Compact(parts)
