@@ -207,7 +207,12 @@ func listen(t testing.TB, ns *netns.Namespace, at netip.Addr) <-chan string {
 			return err
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		must(t, c.SetReadBuffer(4<<20))
+		raw, err := c.SyscallConn()
+		must(t, err)
+		must(t, raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+		}))
+		must(t, err)
 		go func() {
 			buf := make([]byte, 1<<16)
 			for {

@@ -266,6 +266,12 @@ func TestChangesOfStateUnderLoadLoseNothing(t *testing.T) {
 		must(t, err)
 	}
 	must(t, tr.Release("IfCe1"))
+	t.Cleanup(func() {
+		if t.Failed() {
+			all, err := trigger.Drops(n.gw)
+			t.Logf("dropped by the trigger: %v (%v)", all, err)
+		}
+	})
 	seen := map[string]bool{}
 	testenv.Eventually(t, "all 4000 arrive", func() bool {
 		for len(got) > 0 {
