@@ -54,9 +54,8 @@ func table(all []Filter) nft.Table {
 	}
 	t.Sets = []nft.Set{nft.Chains("arriving", arriving), nft.Chains("leaving", leaving)}
 	t.Chains = append(t.Chains,
-		// Any rule with a connection's state, in whatever chain, has the kernel put fragments together before they are
-		// judged: only the first has ports.
-		nft.Chain{Name: "defragmented", Rules: []nft.Rule{nft.Join(nft.State(nft.New), nft.Return())}},
+		// Fragments are judged together: only the first has ports.
+		nft.Chain{Name: "defragmented", Rules: []nft.Rule{nft.Join(nft.Defragment())}},
 		nft.Chain{
 			Name: "arrive", Type: nftables.ChainTypeFilter, Hook: nftables.ChainHookPrerouting,
 			Priority: arrivingPriority, Rules: arrive(),

@@ -2,12 +2,9 @@ package gateway
 
 import (
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
-	"bulkhead/compartments"
-	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/filters"
 	"bulkhead/nat"
@@ -20,7 +17,7 @@ func (w *walk) filter(t *TenantPlan, link string, arriving bool, p dataplane.Pro
 	if !found.Governed {
 		return false, nil
 	}
-	name := fmt.Sprintf("the %s filter of %s", t.direction(link, arriving), link)
+	name := fmt.Sprintf("the %s filter of %s", direction(t.tenant, link, arriving), link)
 	why := "by its rule " + found.Rule
 	switch found.Rule {
 	case filters.Replies:
@@ -48,15 +45,4 @@ func filteredPacket(p dataplane.Probe, passage nat.Passage) filters.Packet {
 		packet.ICMP.Type = 128
 	}
 	return packet
-}
-
-// direction is that of a filter, as it is declared: seen from the virtual network.
-func (t *TenantPlan) direction(link string, arriving bool) configs.Direction {
-	internal := slices.ContainsFunc(t.Compartment.Links, func(l compartments.Link) bool {
-		return l.Name == link && t.kind(l) == "internal"
-	})
-	if arriving != internal {
-		return configs.Inbound
-	}
-	return configs.Outbound
 }

@@ -81,6 +81,16 @@ func NeighbourDiscovery() []expr.Any {
 	})
 }
 
+// Defragment has the kernel put fragments together before prerouting and output, for as long as a rule with it stands. It
+// belongs into a chain that no packet meets: it is the expression of a transparent proxy, which needs whole packets too.
+// That of a connection's state would do the same, but track the connection of every packet, stateless filters or not.
+func Defragment() []expr.Any {
+	return []expr.Any{
+		&expr.Immediate{Register: reg1, Data: []byte{0, 0}},
+		&expr.TProxy{Family: unix.NFPROTO_UNSPEC, RegPort: reg1},
+	}
+}
+
 // ToUs matches packets to an address of the namespace itself.
 func ToUs() []expr.Any { return addressType(unix.RTN_LOCAL) }
 
