@@ -9,7 +9,7 @@ import (
 var (
 	eapRefused  = regexp.MustCompile(`^RADIUS authentication of '(.*)' failed`)
 	eapAccepted = regexp.MustCompile(`^RADIUS authentication of '(.*)' successful`)
-	eapTimeout  = regexp.MustCompile(`^RADIUS Access-Request timed out`)
+	eapTimeout  = regexp.MustCompile(`^(RADIUS Access-Request timed out|(sending|receiving) RADIUS message failed)`)
 )
 
 const (
@@ -34,7 +34,7 @@ func (w *watcher) eapLine(line, id string, now time.Time) {
 			remember(w.users, id, m[1])
 		}
 		if m := eapRefused.FindStringSubmatch(line); m != nil {
-			w.eapFailed(m[1], id, "RADIUS refused the user "+m[1]+": no such user, wrong password, or wrong certificate", now)
+			w.eapFailed(m[1], id, "RADIUS refused the user "+m[1]+"; FreeRADIUS's log has the reason", now)
 		}
 	}
 }

@@ -27,7 +27,8 @@ func (m *Manager) dueSweeps(now time.Time) map[string]Interface {
 	defer m.mu.Unlock()
 	due := map[string]Interface{}
 	for name, t := range m.tunnels {
-		if _, loaded := m.usable[name]; !t.declared || !loaded || t.sweepAt.IsZero() || now.Before(t.sweepAt) || now.Sub(t.sweptAt) < sweepPause {
+		if _, loaded := m.usable[name]; !t.declared || !loaded || t.sweepAt.IsZero() ||
+			now.Before(t.sweepAt) || now.Sub(t.sweptAt) < sweepPause {
 			continue
 		}
 		t.sweepAt, t.sweptAt = time.Time{}, now

@@ -34,7 +34,8 @@ const (
 	serverFile  = "server.pem"
 	keyFile     = "server.key"
 	runFolder   = "run"
-	pidFile     = "radiusd.pid"
+	pidFile     = "radiusd.pid" // in runFolder
+	reloadFile  = "reloaded"    // in runFolder, as old as the last reload
 )
 
 // upstream is the module's name in the entry of a site whose password the provider's servers know.

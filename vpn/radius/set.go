@@ -2,30 +2,31 @@ package radius
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
-
-// reloadPause is how far apart two reloads must be: FreeRADIUS ignores a SIGHUP that comes within two seconds, by a
-// clock of whole seconds, of the one before.
-const reloadPause = 3 * time.Second
 
 var secretLine = regexp.MustCompile(`(?m)^\s*secret = ([0-9a-f]{64})$`)
 
-// Set makes the configuration the whole of what is in the folder, which it makes, and has a running FreeRADIUS take
-// it up: changed users without an interruption, everything else by ending it, upon which whoever keeps it running starts
-// it anew. Nothing happens where nothing differs. Files are replaced one by one, readable by root and FreeRADIUS only; what
+// Set makes the configuration the whole of what is in the folder, which it makes, and has a running FreeRADIUS take it
+// up: changed users without an interruption, which may take 4 s, everything else by ending it, upon which whoever keeps
+// it running starts it anew. Files are replaced one by one where they differ, readable by root and FreeRADIUS only; what
 // is not of the configuration any more is removed at the end.
+//
+// Set may be called at any time: it goes by what a running FreeRADIUS can have read, not by what it changed itself. A
+// FreeRADIUS that is only just starting is left alone, so call Set again after a while.
 //
 // The secret between charon and FreeRADIUS is made here once and stays. charon reads it from CharonConf.
 func Set(dir string, c Config) error {
@@ -43,19 +44,10 @@ func Set(dir string, c Config) error {
 	if err != nil {
 		return fmt.Errorf("RADIUS: %w", err)
 	}
-	changed, err := write(dir, files)
-	if err != nil {
+	if err := write(dir, files); err != nil {
 		return fmt.Errorf("RADIUS: %w", err)
 	}
-	switch {
-	case len(changed) == 0:
-		return nil
-	case len(changed) == 1 && changed[usersFile]:
-		err = signal(dir, syscall.SIGHUP)
-	default:
-		err = signal(dir, syscall.SIGTERM)
-	}
-	if err != nil {
+	if err := takeUp(dir, files); err != nil {
 		return fmt.Errorf("RADIUS: have FreeRADIUS take up what changed: %w", err)
 	}
 	return nil
@@ -119,33 +111,26 @@ func secretOf(dir string) (string, error) {
 }
 
 // write replaces what differs, and removes what nobody wants any more. The users come last: they name modules.
-func write(dir string, files rendered) (changed map[string]bool, err error) {
-	changed = map[string]bool{}
-	for name, content := range files {
-		if old, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !bytes.Equal(old, content) {
-			changed[name] = true
+func write(dir string, files rendered) error {
+	for _, name := range slices.SortedFunc(maps.Keys(files), func(a, b string) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), strings.Compare(a, b))
+	}) {
+		path := filepath.Join(dir, name)
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, files[name]) {
+			continue
+		}
+		if err := replace(path, files[name]); err != nil {
+			return err
 		}
 	}
-	if pid, err := running(dir); err != nil {
-		return nil, err
-	} else if pid != 0 && changed[usersFile] {
-		awaitReload(filepath.Join(dir, usersFile))
-	}
-	for name := range changed {
-		if err := replace(filepath.Join(dir, name), files[name]); err != nil {
-			return nil, err
-		}
-	}
-	return changed, sweep(dir, files, changed)
+	return sweep(dir, files)
 }
 
-// awaitReload waits until a reload will be heeded.
-func awaitReload(users string) {
-	if info, err := os.Stat(users); err == nil {
-		if wait := reloadPause - time.Since(info.ModTime()); wait > 0 && wait <= reloadPause {
-			<-time.After(wait)
-		}
+func order(name string) int {
+	if name == usersFile {
+		return 1
 	}
+	return 0
 }
 
 // replace puts a file in the place of another at once. It is root's, and readable by the folder's group, but for charon's,
@@ -171,7 +156,7 @@ func replace(path string, content []byte) error {
 }
 
 // sweep removes files of ours that are not of the configuration.
-func sweep(dir string, files rendered, changed map[string]bool) error {
+func sweep(dir string, files rendered) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -182,43 +167,8 @@ func sweep(dir string, files rendered, changed map[string]bool) error {
 		_, wanted := files[name]
 		ours := strings.HasPrefix(name, "eap_") || strings.HasPrefix(name, ".new-") || name == serverFile || name == keyFile
 		if ours && !wanted {
-			changed[name] = true
 			errs = append(errs, os.Remove(filepath.Join(dir, name)))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// running is the process id of the FreeRADIUS that uses the folder, 0 where there is none. One that was killed leaves its
-// number behind, which may be another program's by now.
-func running(dir string) (int, error) {
-	path := filepath.Join(dir, runFolder, pidFile)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 1 {
-		return 0, fmt.Errorf("%s holds no process id: %q", path, b)
-	}
-	arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !bytes.Contains(arguments, []byte("freeradius\x00")) || !bytes.Contains(arguments, []byte("\x00"+dir)) {
-		return 0, nil //nolint:nilerr // it does not run any more
-	}
-	return pid, nil
-}
-
-// signal tells a running FreeRADIUS.
-func signal(dir string, s syscall.Signal) error {
-	pid, err := running(dir)
-	if err != nil || pid == 0 {
-		return err
-	}
-	if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("signal process %d: %w", pid, err)
-	}
-	return nil
 }
