@@ -90,7 +90,8 @@ func eapOrders(name string, i complete) (orders, error) {
 	if err != nil || i.DialUserName == "" {
 		return orders{conns: conns}, err
 	}
-	local := newMessage().set("eap_id", i.DialUserName).set("id", cmp.Or(i.LocalID, i.LocalAddress.String()))
+	// A site that does not ask for the user name takes the IKE identity for it.
+	local := newMessage().set("eap_id", i.DialUserName).set("id", cmp.Or(i.LocalID, i.DialUserName))
 	var secrets []order
 	if len(i.DialPassword) > 0 {
 		local.set("auth", "eap-mschapv2")
@@ -98,7 +99,8 @@ func eapOrders(name string, i complete) (orders, error) {
 			set("id", name).
 			set("type", "EAP").
 			set("data", string(i.DialPassword)).
-			set("owners", []string{i.DialUserName}))
+			// Another site may know another tenant by the same name, with another password.
+			set("owners", []string{i.DialUserName, certificateID(i.RemoteID)}))
 	} else {
 		local.set("auth", "eap-tls").set("certs", []string{string(i.own.leaf.Raw)})
 	}
@@ -154,6 +156,13 @@ func checkUser(name string) error {
 		return fmt.Errorf("the user name %q: it must be a name, without any of * %% =", name)
 	}
 	return nil
+}
+
+// sameAccount tells whether both dial as the same user of the same site, as far as charon can tell when it looks for the
+// password.
+func (i Interface) sameAccount(o Interface) bool {
+	return i.DialUserName != "" && i.DialUserName == o.DialUserName &&
+		overlap(certificateID(i.RemoteID), certificateID(o.RemoteID))
 }
 
 // fitsEAP tells whether an SA belongs to an EAP interface: by whom we dialled, or by the user who dialled us.

@@ -79,7 +79,7 @@ func (i Interface) clashes(o Interface) bool {
 		return true
 	}
 	if i.Method == EAP || o.Method == EAP {
-		return false // RemoteID is only whom we dial
+		return i.sameAccount(o) // RemoteID is only whom we dial
 	}
 	return overlap(i.peerID(), o.peerID()) || sameID(i.peerID(), o.LocalID) || sameID(i.LocalID, o.peerID())
 }
