@@ -29,7 +29,10 @@ var views = map[string]func(context.Context, *gateway.Gateway) (any, error){
 	"traffic": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Traffic(ctx) },
 	"limits":  func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Limits(ctx) },
 	"filters": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Filters(ctx) },
-	"drops":   func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Drops(ctx) },
+	"certificates": func(ctx context.Context, g *gateway.Gateway) (any, error) {
+		return g.Certificates(ctx)
+	},
+	"drops": func(ctx context.Context, g *gateway.Gateway) (any, error) { return g.Drops(ctx) },
 }
 
 // Views names what can be shown, sorted.

@@ -86,7 +86,12 @@ func (g *Gateway) applyPlan(ctx context.Context, before, plan *Plan) error {
 	gone, err := g.undeclared(ctx, plan)
 	errs := []error{err, g.applyTenants(ctx, gone, nil), g.release(ctx, before, plan), g.setCredentials(ctx, plan)}
 	g.repolice()
-	return errors.Join(append(errs, g.applyTenants(ctx, plan.names(), plan.tenant))...)
+	errs = append(errs, g.applyTenants(ctx, plan.names(), plan.tenant))
+	select {
+	case g.declared <- struct{}{}:
+	default:
+	}
+	return errors.Join(errs...)
 }
 
 // setCredentials has charon prove the gateway with what is declared, and FreeRADIUS know the users. Without charon the

@@ -53,7 +53,7 @@ func (g *Gateway) follower(tenant string) *follower {
 	return f
 }
 
-// unfollow ends the named tenant's follower. Packets that are held go on their way.
+// unfollow ends the named tenant's follower. Packets that are held are dropped, as with a daemon that dies.
 func (g *Gateway) unfollow(tenant string) error {
 	g.mu.Lock()
 	f := g.followers[tenant]

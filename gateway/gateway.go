@@ -42,6 +42,7 @@ type Gateway struct {
 	vpn          *vpn.Manager
 	events       chan vpn.Event
 	peersChanged chan struct{} // door 2's bounds on peers are to follow
+	declared     chan struct{} // a declaration came in force
 	radius       string        // the folder of FreeRADIUS's configuration
 	mend         chan struct{} // the Default compartment is to be brought to its plan
 	watchers     watchers
@@ -96,6 +97,7 @@ func Open(o Options) (*Gateway, error) {
 		mend:   make(chan struct{}, 1),
 
 		peersChanged: make(chan struct{}, 1),
+		declared:     make(chan struct{}, 1),
 		radius:       cmp.Or(o.RADIUSDir, filepath.Join(o.RunDir, "radius")),
 		slots:        make(chan struct{}, maxAtOnce),
 		loops:        map[string]*loop{},
@@ -147,6 +149,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.charonReady(ctx) })
 	group.Go(func() error { return g.watchNICs(ctx) })
 	group.Go(func() error { return g.police(ctx) })
+	group.Go(func() error { return g.watchExpiry(ctx) })
 	group.Go(func() error {
 		return g.doors.Run(ctx, dataplane.Agent{OnEvent: newLearnedLog(g.log).event, Log: g.log})
 	})

@@ -108,6 +108,19 @@ type LimitRow struct {
 	BacklogBytes uint64 `json:"backlogBytes" table:"BACKLOG BYTES"`
 }
 
+// CertificateRow is a certificate or a revocation list in use.
+type CertificateRow struct {
+	// Use is gateway, authority or revocationList.
+	Use string `json:"use" table:"USE"`
+	// Subject of the certificate, or issuer of the list.
+	Subject string `json:"subject" table:"SUBJECT"`
+	// Tenants whose sites the authority vouches for.
+	Tenants  []string   `json:"tenants,omitempty" table:"TENANTS"`
+	NotAfter *time.Time `json:"notAfter,omitempty" table:"NOT AFTER"`
+	// State is good, expiring (within 30 days) or expired.
+	State string `json:"state" table:"STATE"`
+}
+
 // NATRow is one external address of a tenant, or one static mapping.
 type NATRow struct {
 	Tenant   string `json:"tenant" table:"TENANT"`

@@ -28,6 +28,7 @@ var views = []view{
 	{"tunnels", "Site-to-site tunnels with their security associations", rowsOf[gateway.TunnelRow]},
 	{"limits", "Rate limits of site-to-site interfaces, with what they passed and dropped", rowsOf[gateway.LimitRow]},
 	{"filters", "Static filters, with what each rule has counted", rowsOf[gateway.FilterRow]},
+	{"certificates", "Certificates and revocation lists in use, and when they end", rowsOf[gateway.CertificateRow]},
 	{"nat", "External addresses and static mappings", rowsOf[gateway.NATRow]},
 	{"lookup-records", "Customer addresses and where they live, as door 1 has them", rowsOf[gateway.RecordRow]},
 	{"customer-routes", "Routes of the virtual networks, as door 1 has them", rowsOf[gateway.CustomerRouteRow]},
