@@ -107,10 +107,14 @@ authentication:
 postConnectionSubnets: ["10.3.0.0/24:200"]`)
 }
 
-var contosoApart, woodgroveApart = apart{"59.10.10.10", "10.9.9.1", "NY", "ny"}, apart{"59.10.10.100", "10.9.9.2", "SFO", "sfo"}
+var (
+	contosoApart   = apart{"59.10.10.10", "10.9.9.1", "NY", "ny"}
+	woodgroveApart = apart{"59.10.10.100", "10.9.9.2", "SFO", "sfo"}
+)
 
 func TestTwoTenantsMayBeAlikeInAllThatTheirSitesAreNotToldApartBy(t *testing.T) {
-	c, err := loadText(t, certified(providersAuthority, ""), alike("Contoso", 1, contosoApart), alike("Woodgrove", 2, woodgroveApart))
+	c, err := loadText(t, certified(providersAuthority, ""), alike("Contoso", 1, contosoApart),
+		alike("Woodgrove", 2, woodgroveApart))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +184,8 @@ func TestIdentitiesThatIKECouldTakeForOneAnotherAreRefused(t *testing.T) {
 		return "name: IfE1\nauthentication: {method: Certificate, remoteIdentity: '" + id + "'}"
 	}
 	psk := func(last int, keys string) string {
-		return fmt.Sprintf("name: IfE1\ndestination: 59.10.10.%d\nauthentication: {method: PSK, sharedSecret: {value: abc}, %s}", last, keys)
+		return fmt.Sprintf("name: IfE1\ndestination: 59.10.10.%d\nauthentication: {method: PSK, sharedSecret: {value: abc}, %s}",
+			last, keys)
 	}
 	for _, tt := range []struct{ a, b, want string }{
 		{cert("CN=NY, O=Contoso"), cert("o = contoso,cn=ny"), "is that of"},
@@ -198,7 +203,7 @@ func TestIdentitiesThatIKECouldTakeForOneAnotherAreRefused(t *testing.T) {
 		{psk(1, "remoteIdentity: 59.10.10.2"), psk(2, ""), "is that of"},
 		{psk(1, "localIdentity: gw.example"), psk(2, "localIdentity: gw.example"), ""},
 		{psk(1, "localIdentity: gw.example"), psk(2, "remoteIdentity: '@GW.example'"), "is what the gateway calls itself"},
-		{psk(1, "remoteIdentity: gw.example"), psk(2, "localIdentity: gw.example"), `the gateway's identity "gw.example" is that of a site`},
+		{psk(1, "remoteIdentity: gw.example"), psk(2, "localIdentity: gw.example"), `the gateway's identity "gw.example" is that of`},
 		{psk(1, "remoteIdentity: 131.107.10.10"), psk(2, ""), "is what the gateway calls itself by Gateway/GW"},
 		{psk(1, ""), psk(2, "remoteIdentity: 131.107.10.10"), "is what the gateway calls itself"},
 		{psk(1, ""), psk(2, "remoteIdentity: '%any'"), "has a wildcard"},
@@ -230,6 +235,10 @@ func TestEachMethodHasItsKeysAndWantsItsCredentials(t *testing.T) {
 	upstream := "  radius: {upstream: [{address: 192.0.2.1, secret: {value: s}}]}\n"
 	own := "  certificateAuthorities: [{env: BULKHEAD_TEST_TENANT_CA}]\n"
 	dial := "dialAs: {userName: provider, password: {value: p}}"
+	named := "destination: a.example\n" // of a site that can be dialled
+	psk := func(keys, more string) string {
+		return "destination: 59.10.10.10\nauthentication: {method: PSK, " + keys + "}\n" + more
+	}
 	for _, tt := range []struct{ gateway, tenant, site, want string }{
 		{certified(providersAuthority, ""), "", "authentication: {method: Certificate}", ""},
 		{certified("", ""), own, "authentication: {method: Certificate}", ""},
@@ -242,12 +251,12 @@ func TestEachMethodHasItsKeysAndWantsItsCredentials(t *testing.T) {
 		{certified("", ""), "", "authentication: {method: EAP}", "nothing that would let the site in"},
 		{certified("", ""), "", "authentication: {method: EAP, password: {value: p}, remoteIdentity: x}", "there is no destination"},
 		{certified("", ""), "", "authentication: {method: EAP, password: {value: p}, " + dial + "}", "there is no destination"},
-		{certified("", upstream), "", "destination: a.example\nauthentication: {method: EAP, " + dial + "}", "needs certificateAuthorities"},
-		{certified("", ""), own, "destination: a.example\nauthentication: {method: EAP, " + dial + "}", ""},
-		{certified("", ""), own, "destination: a.example\nauthentication: {method: EAP, dialAs: {userName: provider}}", ""},
-		{certified("", ""), own, "destination: a.example\nauthentication: {method: EAP}", ""},
-		{certified("", ""), own, "destination: a.example\nsubnets: [10.1.0.0/24:1]\nauthentication: {method: EAP}", "lacks dialAs"},
-		{certified("", ""), own, "destination: a.example\ninitiate: never\nsubnets: [10.1.0.0/24:1]\nauthentication: {method: EAP}", ""},
+		{certified("", upstream), "", named + "authentication: {method: EAP, " + dial + "}", "needs certificateAuthorities"},
+		{certified("", ""), own, named + "authentication: {method: EAP, " + dial + "}", ""},
+		{certified("", ""), own, named + "authentication: {method: EAP, dialAs: {userName: provider}}", ""},
+		{certified("", ""), own, named + "authentication: {method: EAP}", ""},
+		{certified("", ""), own, named + "subnets: [10.1.0.0/24:1]\nauthentication: {method: EAP}", "lacks dialAs"},
+		{certified("", ""), own, named + "initiate: never\nsubnets: [10.1.0.0/24:1]\nauthentication: {method: EAP}", ""},
 		{certified("", ""), own, "authentication: {method: EAP, sharedSecret: {value: abc}}", "is of method PSK only"},
 		{certified("", ""), own, "authentication: {method: EAP, previousSharedSecret: {value: abc}}", "is of method PSK only"},
 		{certified("", ""), own, "authentication: {method: EAP, userName: ' x'}", "white space"},
@@ -258,15 +267,11 @@ func TestEachMethodHasItsKeysAndWantsItsCredentials(t *testing.T) {
 		{certified("", ""), own, "authentication: {method: Certificate, localIdentity: GW.example}", ""},
 		{certified("", ""), own, "authentication: {method: Certificate, localIdentity: 'CN=gw.example'}", ""},
 		{certified("", ""), own, "authentication: {method: Certificate, localIdentity: gw2.example}", "which has: gw.example"},
-		{bare, "", "destination: 59.10.10.10\nauthentication: {method: PSK, sharedSecret: {value: a}, password: {value: p}}",
-			"is of method EAP only"},
-		{bare, "", "destination: 59.10.10.10\nauthentication: {method: PSK, sharedSecret: {value: a}, previousSharedSecret: {value: a}}",
-			"is the same as sharedSecret"},
-		{bare, "", "destination: 59.10.10.10\nauthentication: {method: PSK, previousSharedSecret: {value: a}}", "lacks sharedSecret"},
-		{bare, "", "destination: 59.10.10.10\ninitiate: always\nidleDisconnect: 10m\nauthentication: {method: PSK, sharedSecret: {value: a}}",
-			"contradicts initiate: always"},
-		{bare, "", "destination: 59.10.10.10\nidleDisconnect: 1s\nauthentication: {method: PSK, sharedSecret: {value: a}}",
-			"not a duration from 10s"},
+		{bare, "", psk("sharedSecret: {value: a}, password: {value: p}", ""), "is of method EAP only"},
+		{bare, "", psk("sharedSecret: {value: a}, previousSharedSecret: {value: a}", ""), "is the same as sharedSecret"},
+		{bare, "", psk("previousSharedSecret: {value: a}", ""), "lacks sharedSecret"},
+		{bare, "", psk("sharedSecret: {value: a}", "initiate: always\nidleDisconnect: 10m"), "contradicts initiate: always"},
+		{bare, "", psk("sharedSecret: {value: a}", "idleDisconnect: 1s"), "not a duration from 10s"},
 		{certified("", ""), own, "authentication: {method: Certificate}\nike: {profile: azure-default}", "the gateway's policy governs"},
 	} {
 		_, err := loadText(t, tt.gateway, tenantOf("A", 1, tt.tenant, "name: IfE1\n"+tt.site))

@@ -181,8 +181,8 @@ func (c *checker) claimRoutingDomain(t tenantDoc) {
 
 // reserved are interface names that Linux makes by itself in a namespace or that the gateway uses in every compartment.
 var reserved = []string{
-	"lo", "ext", dialInInterface, "all", "default", "tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0", "ip_vti0",
-	"ip6_vti0",
+	"lo", "ext", dialInInterface, "all", "default", "tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0",
+	"ip_vti0", "ip6_vti0",
 }
 
 // maxInterfaceName is the length of the longest name that an interface can have (IFNAMSIZ of Linux less its end).

@@ -130,8 +130,8 @@ func (c *checker) checkOwnName(t tenantDoc, s SiteToSite, p *path) {
 			return
 		}
 	}
-	t.bad(p.key("authentication").key("localIdentity"), "%q is no alternative name of ike.certificate of the gateway, which has: "+
-		"%s; want one of these, or its whole subject", shorten(id), orNone(names))
+	t.bad(p.key("authentication").key("localIdentity"), "%q is no alternative name of ike.certificate of the gateway, which "+
+		"has: %s; want one of these, or its whole subject", shorten(id), orNone(names))
 }
 
 func (c *checker) checkEAP(t tenantDoc, s SiteToSite, p *path) {
@@ -151,7 +151,8 @@ func (c *checker) checkEAP(t tenantDoc, s SiteToSite, p *path) {
 	} else if s.Initiate != InitiateNever || auth.DialAs != nil {
 		c.checkDialAs(t, s, p)
 	}
-	if c.gateway == nil || t.doc.has(a.key("password")) || c.gateway.doc.has(at("radius", "upstream", 0)) || c.hasAuthorities(t) {
+	if c.gateway == nil || t.doc.has(a.key("password")) || c.hasAuthorities(t) ||
+		c.gateway.doc.has(at("radius", "upstream", 0)) {
 		return
 	}
 	t.bad(a, "says nothing that would let the site in; want its password, or certificateAuthorities of the tenant or the "+
@@ -163,7 +164,8 @@ func (c *checker) checkDialAs(t tenantDoc, s SiteToSite, p *path) {
 	d := s.Authentication.DialAs
 	if d == nil {
 		if !t.doc.has(a.key("dialAs")) {
-			t.bad(a, "lacks dialAs, the gateway's user at the site that it dials; want dialAs: {userName, password}, or initiate: never")
+			t.bad(a, "lacks dialAs, the gateway's user at the site that it dials; want dialAs: {userName, password}, or "+
+				"initiate: never")
 		}
 		return
 	}

@@ -102,7 +102,8 @@ func (t tenantDoc) checkDisabledInterfaces() {
 	for i, d := range disabled.list {
 		if line := disabled.line(i); line != 0 && disabled.live(i) {
 			if err := t.checkDisabled(d); err != nil {
-				spot{policy: t.policy.file, line: line, subject: Change{DisabledInterface: &d}.subject()}.bad("%v", err)
+				spot{policy: t.policy.file, line: line, subject: Change{DisabledInterface: &d}.subject()}.bad(
+					"%v; want it there, or the statement taken out", err)
 			}
 		}
 	}

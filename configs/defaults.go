@@ -14,8 +14,8 @@ func (g *Gateway) setDefaults() {
 	g.IKE.inherit(profiles[ProfileDefault])
 }
 
-// inherit takes from another policy what this one leaves out, but for the profile's name and the word that weak algorithms are
-// meant, which are of the keys beside them.
+// inherit takes from another policy what this one leaves out, but for the profile's name and the word that weak algorithms
+// are meant, which are of the keys beside them.
 func (p *IKEPolicy) inherit(from IKEPolicy) {
 	if len(p.Proposals) == 0 {
 		p.Proposals = from.Proposals
