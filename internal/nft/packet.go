@@ -53,13 +53,12 @@ func SourcePorts(first, last uint16) []expr.Any { return portsAt(0, first, last)
 func DestinationPorts(first, last uint16) []expr.Any { return portsAt(2, first, last) }
 
 func portsAt(offset uint32, first, last uint16) []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: reg1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
-		&expr.Range{
-			Op: expr.CmpOpEq, Register: reg1,
-			FromData: binary.BigEndian.AppendUint16(nil, first), ToData: binary.BigEndian.AppendUint16(nil, last),
-		},
+	load := &expr.Payload{DestRegister: reg1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
+	from, to := binary.BigEndian.AppendUint16(nil, first), binary.BigEndian.AppendUint16(nil, last)
+	if first == last { // nft(8) would show it as a range.
+		return []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: from}}
 	}
+	return []expr.Any{load, &expr.Range{Op: expr.CmpOpEq, Register: reg1, FromData: from, ToData: to}}
 }
 
 // ICMP matches messages of a type and code. It must follow a match of ICMP or ICMPv6.
