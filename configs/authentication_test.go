@@ -1,6 +1,7 @@
 package configs_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -254,6 +255,8 @@ func TestEachMethodHasItsKeysAndWantsItsCredentials(t *testing.T) {
 		{certified("", upstream), "", named + "authentication: {method: EAP, " + dial + "}", "needs certificateAuthorities"},
 		{certified("", ""), own, named + "authentication: {method: EAP, " + dial + "}", ""},
 		{certified("", ""), own, named + "authentication: {method: EAP, dialAs: {userName: provider}}", ""},
+		{certified("", ""), own, named + "authentication: {method: EAP, remoteIdentity: 'a/b', " + dial + "}", "separates the parts"},
+		{certified("", ""), own, named + "authentication: {method: EAP, remoteIdentity: 'fqdn:b', " + dial + "}", ""},
 		{certified("", ""), own, named + "authentication: {method: EAP}", ""},
 		{certified("", ""), own, named + "subnets: [10.1.0.0/24:1]\nauthentication: {method: EAP}", "lacks dialAs"},
 		{certified("", ""), own, named + "initiate: never\nsubnets: [10.1.0.0/24:1]\nauthentication: {method: EAP}", ""},
@@ -276,5 +279,25 @@ func TestEachMethodHasItsKeysAndWantsItsCredentials(t *testing.T) {
 	} {
 		_, err := loadText(t, tt.gateway, tenantOf("A", 1, tt.tenant, "name: IfE1\n"+tt.site))
 		wantOne(t, tt.tenant+tt.site, err, tt.want)
+	}
+}
+
+func TestAUserAtASiteHasOnePassword(t *testing.T) {
+	site := func(destination, keys string) string {
+		return "name: If" + destination + "\ninitiate: always\ndestination: " + destination + ".example\n" +
+			"authentication: {method: EAP, userName: " + rand.Text() + ", password: {value: p}, " + keys + "}"
+	}
+	for _, tt := range []struct{ a, b, want string }{
+		{site("a", "dialAs: {userName: x, password: {value: p}}"), site("b", "dialAs: {userName: x, password: {value: q}}"), ""},
+		{site("a", "dialAs: {userName: x, password: {value: p}}"), site("a", "dialAs: {userName: y, password: {value: q}}"), ""},
+		{site("a", "dialAs: {userName: x, password: {value: p}}"), site("a", "dialAs: {userName: x, password: {value: p}}"), ""},
+		{site("a", "dialAs: {userName: x, password: {value: p}}"), site("a", "dialAs: {userName: X, password: {value: q}}"),
+			`the user "X" of the site "fqdn:a.example" has another password`},
+		{site("a", "dialAs: {userName: x, password: {value: p}}"), site("a", "dialAs: {userName: x}"), "has another password"},
+		{site("a", "dialAs: {userName: x, password: {value: p}}"),
+			site("a", "remoteIdentity: 'fqdn:two.a.example', dialAs: {userName: x, password: {value: q}}"), ""},
+	} {
+		_, err := loadText(t, certified(providersAuthority, ""), tenantOf("A", 1, "", tt.a), tenantOf("B", 2, "", tt.b))
+		wantOne(t, tt.a+"\nand\n"+tt.b, err, tt.want)
 	}
 }

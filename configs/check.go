@@ -37,7 +37,8 @@ type checker struct {
 	vsids        claims[uint32]
 	destinations claims[netip.Addr] // of tunnels with a pre-shared key
 	ids          identities
-	users        claims[string] // EAP and remote access user names, in lower case
+	dials        map[string]dialled // by user name and identity of the site
+	users        claims[string]     // EAP and remote access user names, in lower case
 	patterns     claims[string]
 	natAddresses map[string][]natClaim
 	parents      claims[string]     // parent NIC and VLAN of forwarding interfaces

@@ -170,11 +170,38 @@ func (c *checker) checkDialAs(t tenantDoc, s SiteToSite, p *path) {
 		return
 	}
 	c.checkAuthorities(t, p) // that vouch for the site
+	if err := checkSubject(s.Authentication.RemoteIdentity); err != nil {
+		t.bad(a.key("remoteIdentity"), "%q %v", shorten(s.Authentication.RemoteIdentity), err)
+	}
 	if err := checkUserNameForm(d.UserName); err != nil {
 		t.bad(a.key("dialAs").key("userName"), "%q %v", shorten(d.UserName), err)
 	}
 	if !utf8.Valid(d.Password.Reveal()) {
 		t.bad(a.key("dialAs").key("password"), "is not text in UTF-8, which EAP-MSCHAPv2 takes (RFC 2759)")
+	}
+	c.checkOnePassword(t, s, a.key("dialAs"))
+}
+
+// dialled is a user of the gateway's at a site.
+type dialled struct {
+	password Secret
+	spot     spot
+}
+
+// checkOnePassword wants one password of a user at a site, since charon finds it by the two.
+func (c *checker) checkOnePassword(t tenantDoc, s SiteToSite, p *path) {
+	d := s.Authentication.DialAs
+	key := strings.ToLower(d.UserName) + "\n" + canonicalIdentity(s.Authentication.RemoteIdentity)
+	first, is := c.dials[key]
+	switch {
+	case !is:
+		if c.dials == nil {
+			c.dials = map[string]dialled{}
+		}
+		c.dials[key] = dialled{password: d.Password, spot: spot{doc: t.doc, p: p}}
+	case !first.password.Equal(d.Password):
+		t.bad(p, "the user %q of the site %q has another password by %s; want one for each user of a site, or a remoteIdentity for "+
+			"each site", d.UserName, s.Authentication.RemoteIdentity, first.spot.place())
 	}
 }
 

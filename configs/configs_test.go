@@ -119,6 +119,8 @@ func TestDefaultsFillWhatIsLeftOut(t *testing.T) {
 	check("source address", s[1].SourceAddress, netip.MustParseAddr("131.107.10.10"))
 	check("source address for IPv6", c.Tenant("Adatum").SiteToSite[0].SourceAddress, netip.MustParseAddr("2001:db8:e::10"))
 	check("certificate identity", s[1].Authentication.RemoteIdentity, "IfLe2")
+	check("identity of a site that is dialled with EAP", s[3].Authentication.RemoteIdentity, "fqdn:gw.litware.example")
+	check("identity of a site that dials with EAP", s[2].Authentication.RemoteIdentity, "")
 	check("declared identity", s[0].Authentication.RemoteIdentity, "site@litware.example")
 	check("bandwidth left out", c.Tenant("Adatum").SiteToSite[0].Bandwidth, configs.Bandwidth{TxKbps: 5120, RxKbps: 5120})
 	check("half a bandwidth", s[1].Bandwidth, configs.Bandwidth{TxKbps: 9000, RxKbps: 5120})

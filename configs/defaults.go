@@ -81,7 +81,9 @@ func (s *SiteToSite) setDefaults(g *Gateway) {
 		case AuthCertificate:
 			a.RemoteIdentity = s.Name
 		case AuthEAP:
-			a.RemoteIdentity = s.Destination.String()
+			if a.RemoteIdentity = s.Destination.String(); s.Destination.Host != "" {
+				a.RemoteIdentity = "fqdn:" + s.Destination.Host // as of the server that a browser asks (RFC 9525)
+			}
 		}
 	}
 	if a.UserName == "" && a.Method == AuthEAP {

@@ -73,9 +73,10 @@ type Authentication struct {
 	PreviousSharedSecret Secret `yaml:"previousSharedSecret"`
 	// The gateway's IKE identity towards the site: its address when left out, with a certificate the certificate's subject.
 	LocalIdentity string `yaml:"localIdentity"`
-	// The site's IKE identity: with PSK its address when left out; with certificates the subject's common name, which is
-	// the interface's name when left out; with EAP, where the gateway dials, the common name or an alternative name of the
-	// site's certificate, which is the destination when left out.
+	// The site's IKE identity. With PSK it is the site's address when left out. Of a certificate it is the subject's common
+	// name, a whole subject such as "O=Contoso, CN=NY", or, with its kind before it, an alternative name such as
+	// fqdn:ny.contoso.example: with method Certificate the interface's name when left out; with EAP, where the gateway dials,
+	// the destination as an alternative name.
 	RemoteIdentity string `yaml:"remoteIdentity"`
 	// The site's EAP user name when it dials; the interface's name when left out.
 	UserName string `yaml:"userName"`
