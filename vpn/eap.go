@@ -170,5 +170,6 @@ func (sa ikeSA) fitsEAP(i Interface) bool {
 	if sa.initiator {
 		return i.DialUserName != "" && !otherID(sa.localID, i.LocalID) && !i.otherPeer(sa.peerID)
 	}
-	return strings.EqualFold(sa.user, i.UserName)
+	// charon leaves the user's name out where it is the peer's identity too.
+	return strings.EqualFold(cmp.Or(sa.user, sa.peerID), i.UserName)
 }
