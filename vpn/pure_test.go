@@ -203,6 +203,9 @@ func TestLinesOfCharonsLogBecomeReasons(t *testing.T) {
 		{"received packet: from 59.10.10.10[500] to 131.107.10.10[500] (924 bytes)",
 			""},
 	} {
+		if telling(c.line) != (c.want != "" || strings.HasPrefix(c.line, "received ")) {
+			t.Errorf("telling(%q) = %v", c.line, telling(c.line))
+		}
 		if got := explain(c.line); got != c.want {
 			t.Errorf("explain(%q) = %q, want %q", c.line, got, c.want)
 		}
@@ -215,6 +218,9 @@ func TestLinesOfCharonsLogBecomeReasons(t *testing.T) {
 		{"no matching peer config found", "59.10.10.10", "no interface expects the identity CN=x, O=y at this address"},
 	} {
 		peer, reason, ok := stranger(c.line, who, "4")
+		if !telling(c.line) {
+			t.Errorf("%q is passed over", c.line)
+		}
 		if peer != c.peer || reason != c.reason || ok != (c.reason != "") {
 			t.Errorf("stranger(%q) = %q, %q, %v", c.line, peer, reason, ok)
 		}

@@ -2,6 +2,7 @@ package vpn
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -73,9 +74,42 @@ func dialFailed(line string) bool {
 		strings.HasPrefix(line, "establishing IKE_SA failed, ") || strings.HasSuffix(line, ", initiate aborted")
 }
 
+// begins is how the lines begin that a pattern of reasons matches, in the same order.
+var begins = func() []string {
+	all := make([]string, len(reasons))
+	for n, r := range reasons {
+		all[n] = literal(r.pattern.String())
+	}
+	return all
+}()
+
+// literal is the text that all that a pattern matches begins with.
+func literal(pattern string) string {
+	pattern = strings.TrimPrefix(pattern, "^")
+	end := strings.IndexAny(pattern, `\.+*?()|[]{}$`)
+	if end < 0 {
+		return pattern
+	}
+	if end > 0 && strings.ContainsRune("*?{", rune(pattern[end])) {
+		end-- // what may be absent
+	}
+	return pattern[:end]
+}
+
+// telling finds out cheaply whether a line of charon's log may be one that anything is read from. A tunnel that comes up
+// makes two dozen others.
+func telling(line string) bool {
+	return slices.ContainsFunc(begins, func(begin string) bool { return strings.HasPrefix(line, begin) }) ||
+		strings.HasPrefix(line, literal(noConfig.String())) || strings.HasPrefix(line, literal(looking.String())) ||
+		strings.HasPrefix(line, noPeer)
+}
+
 // explain gives the reason in a line of charon's log, or "".
 func explain(line string) string {
-	for _, r := range reasons {
+	for n, r := range reasons {
+		if !strings.HasPrefix(line, begins[n]) {
+			continue
+		}
 		if m := r.pattern.FindStringSubmatchIndex(line); m != nil {
 			return string(r.pattern.ExpandString(nil, r.words, line, m))
 		}

@@ -1,6 +1,8 @@
 package vpn
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -19,7 +21,7 @@ func subscribe(socket string, events ...string) (*vici.Session, <-chan vici.Even
 	session, err := vici.NewSession(vici.WithSocketPath(socket), vici.WithDialContext(
 		func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			held = &holdingConn{Conn: conn}
+			held = &holdingConn{Conn: conn, in: bufio.NewReaderSize(conn, 1<<16)}
 			return held, err
 		}))
 	if err != nil {
@@ -41,17 +43,22 @@ func subscribe(socket string, events ...string) (*vici.Session, <-chan vici.Even
 // holdingConn keeps events back until the session is subscribed to all that it wants. govici holds its lock while it
 // waits for the answer to a subscription, and its reader needs that lock to pass on an event: one event that arrives
 // between two subscriptions, and nothing moves any more.
+//
+// It also passes over the lines of charon's log that nobody reads anything from, before they cost more than a look: they
+// are most of what comes.
 type holdingConn struct {
 	net.Conn
+	in      *bufio.Reader
 	release atomic.Bool
 	held    [][]byte // whole packets
 	rest    []byte   // of the packet that is being read
 }
 
 const (
-	viciLength = 4       // octets of length before each packet
-	viciEvent  = 7       // packet type of an event
-	viciMost   = 1 << 20 // charon's packets end at 512 kB
+	viciLength   = 4       // octets of length before each packet
+	viciEvent    = 7       // packet type of an event
+	viciKeyValue = 3       // element type of a key, behind an octet of its length, and a value, behind two
+	viciMost     = 1 << 20 // charon's packets end at 512 kB
 )
 
 // Read is called by govici's one reader only.
@@ -64,6 +71,9 @@ func (c *holdingConn) Read(p []byte) (int, error) {
 		packet, err := c.packet()
 		if err != nil {
 			return 0, err
+		}
+		if idleTalk(packet[viciLength:]) {
+			continue
 		}
 		if packet[viciLength] == viciEvent && (!c.release.Load() || len(c.held) > 0) {
 			c.held = append(c.held, packet)
@@ -79,7 +89,7 @@ func (c *holdingConn) Read(p []byte) (int, error) {
 // packet reads one packet, its length included.
 func (c *holdingConn) packet() ([]byte, error) {
 	head := make([]byte, viciLength)
-	if _, err := io.ReadFull(c.Conn, head); err != nil {
+	if _, err := io.ReadFull(c.in, head); err != nil {
 		return nil, err
 	}
 	size := binary.BigEndian.Uint32(head)
@@ -88,6 +98,25 @@ func (c *holdingConn) packet() ([]byte, error) {
 	}
 	packet := make([]byte, viciLength+size)
 	copy(packet, head)
-	_, err := io.ReadFull(c.Conn, packet[viciLength:])
+	_, err := io.ReadFull(c.in, packet[viciLength:])
 	return packet, err
+}
+
+var (
+	logEvent = append([]byte{viciEvent, byte(len("log"))}, "log"...)
+	msgKey   = append([]byte{viciKeyValue, byte(len("msg"))}, "msg"...)
+)
+
+// idleTalk tells whether the packet is an event of charon's log whose line tells nothing. What has another shape than
+// charon's is left to be read in full.
+func idleTalk(packet []byte) bool {
+	if !bytes.HasPrefix(packet, logEvent) {
+		return false
+	}
+	_, value, ok := bytes.Cut(packet, msgKey)
+	if !ok || len(value) < 2 {
+		return false
+	}
+	size := int(binary.BigEndian.Uint16(value))
+	return len(value) >= 2+size && !telling(string(value[2:2+size]))
 }
