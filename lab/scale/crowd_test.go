@@ -212,16 +212,15 @@ func message(t testing.TB, all fields) *vici.Message {
 }
 
 // command sends charon one command through a session of its own.
-func command(t testing.TB, socket, name string, in fields) *vici.Message {
+func command(t testing.TB, socket, name string, in fields) {
 	t.Helper()
 	session, err := vici.NewSession(vici.WithSocketPath(socket))
 	must(t, err)
 	defer func() { _ = session.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	out, err := session.Call(ctx, name, message(t, in))
+	_, err = session.Call(ctx, name, message(t, in))
 	must(t, err)
-	return out
 }
 
 func netlinkIn(t testing.TB, ns *netns.Namespace) *netlink.Handle {
