@@ -46,14 +46,13 @@ type crowd struct {
 	n       int
 	gateway *lab.Node
 	sites   *lab.Node
-	dir     string
 	charon  *lab.Charon // the gateway's
 }
 
 func newCrowd(t testing.TB, n int) *crowd {
 	t.Helper()
 	c := &crowd{t: t, n: n, gateway: &lab.Node{Name: "gateway", NS: testenv.Namespace(t)},
-		sites: &lab.Node{Name: "sites", NS: testenv.Namespace(t)}, dir: t.TempDir()}
+		sites: &lab.Node{Name: "sites", NS: testenv.Namespace(t)}}
 	c.cable()
 	var err error
 	c.charon, err = lab.StartCharon(t.Context(), c.gateway, t.TempDir())
@@ -78,7 +77,7 @@ func newCrowd(t testing.TB, n int) *crowd {
 func (c *crowd) cable() {
 	t := c.t
 	t.Helper()
-	gw, sites := netlinkIn(t, c.gateway.NS), netlinkIn(t, c.sites.NS)
+	gw, sites := netlinkIn(t, c.gateway.NS, unix.NETLINK_ROUTE), netlinkIn(t, c.sites.NS, unix.NETLINK_ROUTE)
 	must(t, gw.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "wan"}, PeerName: "wan",
 		PeerNamespace: netlink.NsFd(c.sites.NS.Fd())}))
 	for _, end := range []struct {
@@ -223,9 +222,9 @@ func command(t testing.TB, socket, name string, in fields) {
 	must(t, err)
 }
 
-func netlinkIn(t testing.TB, ns *netns.Namespace) *netlink.Handle {
+func netlinkIn(t testing.TB, ns *netns.Namespace, family int) *netlink.Handle {
 	t.Helper()
-	h, err := ns.Netlink(unix.NETLINK_ROUTE)
+	h, err := ns.Netlink(family)
 	must(t, err)
 	t.Cleanup(h.Close)
 	return h
