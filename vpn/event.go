@@ -38,8 +38,14 @@ type Event struct {
 	Time   time.Time
 }
 
-// subscriptions are charon's events that the Manager needs.
-var subscriptions = []string{"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey", "log"}
+// subscriptions are charon's events that the Manager needs, besides its log.
+var subscriptions = []string{"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey"}
+
+// logSubscription is charon's log, which comes by a session of its own and is read every logPause.
+const (
+	logSubscription = "log"
+	logPause        = 100 * time.Millisecond
+)
 
 // watcher turns charon's events into changes of the Manager's tunnels and Events. One goroutine uses it.
 type watcher struct {
@@ -48,6 +54,7 @@ type watcher struct {
 	who     map[string]string // whom charon looks for, by IKE_SA
 	users   map[string]string // the users whom RADIUS accepted, by IKE_SA
 	pending []pending         // Events that wait for their reason, oldest first
+	late    map[string]Event  // Events that were told without a reason, by the id of their IKE_SA
 }
 
 // pending is an Event whose reason has not been said yet: charon hands its log lines to another thread, so that they
@@ -67,22 +74,30 @@ type said struct {
 
 const reasonLasts = 5 * time.Second
 
-// reasonPatience is how long an Event waits for its reason.
-const reasonPatience = 300 * time.Millisecond
+// reasonPatience is how long an Event waits for its reason; longer than logPause.
+const reasonPatience = 400 * time.Millisecond
 
 func (m *Manager) newWatcher() *watcher {
-	return &watcher{m: m, reasons: map[string]said{}, who: map[string]string{}, users: map[string]string{}}
+	return &watcher{
+		m: m, reasons: map[string]said{}, who: map[string]string{}, users: map[string]string{}, late: map[string]Event{},
+	}
 }
 
-// run follows charon's events until the session ends.
-func (w *watcher) run(ch <-chan vici.Event) {
+// run follows charon's events and its log until either session ends.
+func (w *watcher) run(events, log <-chan vici.Event) {
 	for {
 		var expired <-chan time.Time
 		if len(w.pending) > 0 {
 			expired = time.After(time.Until(w.pending[0].deadline))
 		}
 		select {
-		case ev, ok := <-ch:
+		case ev, ok := <-events:
+			if !ok {
+				w.settle(func(pending) bool { return true }, "")
+				return
+			}
+			w.handle(ev)
+		case ev, ok := <-log:
 			if !ok {
 				w.settle(func(pending) bool { return true }, "")
 				return
@@ -99,7 +114,7 @@ func (w *watcher) handle(ev vici.Event) {
 	if ev.Message == nil {
 		return
 	}
-	if ev.Name == "log" {
+	if ev.Name == logSubscription {
 		w.logLine(ev.Message, ev.Timestamp)
 		return
 	}
@@ -148,6 +163,8 @@ func (w *watcher) settle(meant func(pending) bool, reason string) {
 		if reason != "" {
 			p.event.Reason = reason
 			w.explain(p.event)
+		} else if p.ike != "" {
+			remember(w.late, p.ike, p.event)
 		}
 		w.m.report(p.event)
 	}
@@ -193,6 +210,12 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 	if s, ok := w.reasons[id]; !ok || now.Sub(s.at) >= reasonLasts {
 		remember(w.reasons, id, said{reason, now})
 		w.settle(func(p pending) bool { return p.ike == id }, reason)
+		if e, ok := w.late[id]; ok && now.Sub(e.Time) < reasonLasts {
+			e.Reason = reason
+			w.explain(e)
+			w.m.followUp(e)
+		}
+		delete(w.late, id)
 	}
 	if dialFailed(line) {
 		w.dialFailed(baseName(text(m, "ikesa-name")), reason, now)

@@ -125,13 +125,17 @@ func (m *Manager) session(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
-	events, ch, err := subscribe(m.opts.Socket, subscriptions...)
+	events, ch, err := subscribe(m.opts.Socket, 0, subscriptions...)
 	if err != nil {
 		return err
 	}
+	log, lines, err := subscribe(m.opts.Socket, logPause, logSubscription)
+	if err != nil {
+		return errors.Join(err, events.Close())
+	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	defer func() { _ = events.Close() }()
+	defer func() { _, _ = events.Close(), log.Close() }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
@@ -143,7 +147,7 @@ func (m *Manager) session(ctx context.Context) error {
 	ended := make(chan struct{})
 	workers.Go(func() {
 		defer close(ended)
-		m.newWatcher().run(ch)
+		m.newWatcher().run(ch, lines)
 	})
 	// What is loaded is dialled while the rest is loaded still.
 	workers.Go(func() { m.dialLoop(ctx, c) })
@@ -226,10 +230,15 @@ func (m *Manager) tellFound() {
 	}
 }
 
-// report tells an Event, and what follows from it: that the tunnel is unreachable, and to those who wait for its dial,
-// how that ended.
+// report tells an Event, and what follows from it.
 func (m *Manager) report(e Event) {
 	m.reporter.report(e)
+	m.followUp(e)
+}
+
+// followUp tells what follows from an Event: that the tunnel is unreachable, and to those who wait for its dial, how that
+// ended.
+func (m *Manager) followUp(e Event) {
 	m.mu.Lock()
 	t := m.tunnels[connName(e.Tenant, e.Interface)]
 	if t == nil {

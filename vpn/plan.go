@@ -62,15 +62,55 @@ func plan(have map[string]loaded, want map[string]complete) []step {
 	return steps
 }
 
+// peers is interfaces by what another one may clash with them over, so that one of thousands is checked at once.
+type peers struct {
+	all      map[string]Interface
+	by       map[string][]string // names, by each identity in its canonical form, and by user name
+	subjects []string            // names of those whose peer's identity is a subject, which may overlap with others
+}
+
+func newPeers() *peers { return &peers{all: map[string]Interface{}, by: map[string][]string{}} }
+
+// add takes in an interface under its name at charon, once.
+func (p *peers) add(name string, i Interface) {
+	p.all[name] = i
+	for _, key := range i.clashKeys() {
+		p.by[key] = append(p.by[key], name)
+	}
+	if strings.Contains(i.peerID(), "=") {
+		p.subjects = append(p.subjects, name)
+	}
+}
+
 // clash finds another interface, of any tenant, whose peer could be taken for this one's: with a pre-shared key, one
 // peer's key would open the other's tunnel. It returns that one's name at charon, or "".
-func clash(name string, i Interface, others map[string]Interface) string {
-	for _, other := range slices.Sorted(maps.Keys(others)) {
-		if other != name && i.clashes(others[other]) {
-			return other
+func (p *peers) clash(name string, i Interface) string {
+	var found string
+	look := func(others []string) {
+		for _, other := range others {
+			if other != name && (found == "" || other < found) && i.clashes(p.all[other]) {
+				found = other
+			}
 		}
 	}
-	return ""
+	// Two may share the gateway's identity: what counts is the peer's, against either of the other's.
+	peer, local, user := "peer "+canonicalID(i.peerID()), "local "+canonicalID(i.peerID()), "user "+strings.ToLower(i.UserName)
+	for _, key := range []string{peer, local, "peer " + canonicalID(i.LocalID), user} {
+		look(p.by[key])
+	}
+	if strings.Contains(i.peerID(), "=") {
+		look(p.subjects)
+	}
+	return found
+}
+
+// clashKeys is what an interface is found by.
+func (i Interface) clashKeys() []string {
+	keys := []string{"peer " + canonicalID(i.peerID()), "local " + canonicalID(i.LocalID)}
+	if i.UserName != "" {
+		keys = append(keys, "user "+strings.ToLower(i.UserName))
+	}
+	return keys
 }
 
 // clashes must be the same both ways.

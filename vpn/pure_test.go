@@ -210,6 +210,16 @@ func TestLinesOfCharonsLogBecomeReasons(t *testing.T) {
 			t.Errorf("explain(%q) = %q, want %q", c.line, got, c.want)
 		}
 	}
+	for _, line := range []string{
+		"RADIUS authentication of 'IfCe1' successful", "RADIUS authentication of 'IfCe1' failed",
+		"RADIUS Access-Request timed out after 4 attempts", "switching to peer config 'Contoso/IfCe1'",
+		"parsed INFORMATIONAL request 2 [ N(AUTH_FAILED) ]", "constraint check failed: identity 'CN=x' required",
+		"  self-signed certificate \"CN=x\" is not trusted",
+	} {
+		if !telling(line) {
+			t.Errorf("%q is passed over", line)
+		}
+	}
 	who := map[string]string{}
 	for _, c := range []struct{ line, peer, reason string }{
 		{"no IKE config found for 131.107.10.10...59.10.10.66, sending NO_PROPOSAL_CHOSEN",
@@ -357,7 +367,7 @@ func FuzzEvents(f *testing.F) {
 			t.Fatal(err)
 		}
 		w := manager.newWatcher()
-		for _, name := range subscriptions {
+		for _, name := range append(subscriptions, logSubscription) {
 			w.handle(vici.Event{Name: name, Message: m, Timestamp: time.Unix(1_000_000, 0)})
 		}
 		sas := parseSAs([]*vici.Message{m})

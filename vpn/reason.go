@@ -85,7 +85,7 @@ var begins = func() []string {
 
 // literal is the text that all that a pattern matches begins with.
 func literal(pattern string) string {
-	pattern = strings.TrimPrefix(pattern, "^")
+	pattern = strings.TrimPrefix(strings.TrimPrefix(pattern, "^"), `\s*`)
 	end := strings.IndexAny(pattern, `\.+*?()|[]{}$`)
 	if end < 0 {
 		return pattern
@@ -96,18 +96,24 @@ func literal(pattern string) string {
 	return pattern[:end]
 }
 
+// alsoRead is how the lines begin that others than explain read something from.
+var alsoRead = []string{
+	literal(noConfig.String()), literal(looking.String()), noPeer, switching, literal(eapRefused.String()),
+	literal(eapTimeout.String()), literal(lateRefusal.String()),
+}
+
 // telling finds out cheaply whether a line of charon's log may be one that anything is read from. A tunnel that comes up
 // makes two dozen others.
 func telling(line string) bool {
-	return slices.ContainsFunc(begins, func(begin string) bool { return strings.HasPrefix(line, begin) }) ||
-		strings.HasPrefix(line, literal(noConfig.String())) || strings.HasPrefix(line, literal(looking.String())) ||
-		strings.HasPrefix(line, noPeer)
+	line = strings.TrimSpace(line)
+	starts := func(begin string) bool { return strings.HasPrefix(line, begin) }
+	return slices.ContainsFunc(begins, starts) || slices.ContainsFunc(alsoRead, starts)
 }
 
 // explain gives the reason in a line of charon's log, or "".
 func explain(line string) string {
 	for n, r := range reasons {
-		if !strings.HasPrefix(line, begins[n]) {
+		if !strings.HasPrefix(strings.TrimSpace(line), begins[n]) {
 			continue
 		}
 		if m := r.pattern.FindStringSubmatchIndex(line); m != nil {

@@ -121,7 +121,7 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 	}
 	for _, s := range plan(have, want) {
 		var err error
-		other := clash(s.name, s.iface.Interface, others)
+		other := others.clash(s.name, s.iface.Interface)
 		switch {
 		case s.remove:
 			err = m.remove(ctx, c, s.name)
@@ -129,7 +129,7 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 			m.blocked[tenant] = true
 			err = fmt.Errorf("its identities clash with those of %s: one peer must open one tunnel only", other)
 		default:
-			others[s.name] = s.iface.Interface
+			others.add(s.name, s.iface.Interface)
 			err = m.load(ctx, c, s)
 		}
 		if err == nil {
@@ -149,9 +149,9 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 // have loaded, an earlier daemon's connections included, and what of the tenant's own stays as it is. It must be called
 // with apply held.
 func (m *Manager) collect(tenant string) (
-	have map[string]loaded, want map[string]complete, others map[string]Interface,
+	have map[string]loaded, want map[string]complete, others *peers,
 ) {
-	have, want, others = map[string]loaded{}, map[string]complete{}, map[string]Interface{}
+	have, want, others = map[string]loaded{}, map[string]complete{}, newPeers()
 	m.mu.Lock()
 	for name, t := range m.tunnels {
 		if t.declared && t.tenant == tenant && !t.want.Disabled {
@@ -164,11 +164,11 @@ func (m *Manager) collect(tenant string) (
 		wanted, stays := want[name]
 		switch {
 		case owner != tenant && l.known:
-			others[name] = l.iface.Interface
+			others.add(name, l.iface.Interface)
 		case owner != tenant && len(l.conns) > 0:
-			others[name] = Interface{LocalID: l.view.localID, RemoteID: l.view.remoteID}
+			others.add(name, Interface{LocalID: l.view.localID, RemoteID: l.view.remoteID})
 		case owner == tenant && l.known && stays && l.iface.equal(wanted):
-			others[name] = l.iface.Interface
+			others.add(name, l.iface.Interface)
 		}
 		if owner == tenant {
 			have[name] = l

@@ -10,18 +10,20 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/strongswan/govici/vici"
 )
 
-// subscribe opens a session for events alone, so that they do not wait behind the answers to commands. The channel is
-// closed when the session ends.
-func subscribe(socket string, events ...string) (*vici.Session, <-chan vici.Event, error) {
+// subscribe opens a session for events alone, so that they do not wait behind the answers to commands. After each look
+// at what has come it pauses. The channel is closed when the session ends.
+func subscribe(socket string, pause time.Duration, events ...string) (*vici.Session, <-chan vici.Event, error) {
 	var held *holdingConn
 	session, err := vici.NewSession(vici.WithSocketPath(socket), vici.WithDialContext(
 		func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			held = &holdingConn{Conn: conn, in: bufio.NewReaderSize(conn, 1<<16)}
+			held = &holdingConn{Conn: conn}
+			held.in = bufio.NewReaderSize(&pausingReader{from: conn, pause: pause, on: &held.release}, 1<<16)
 			return held, err
 		}))
 	if err != nil {
@@ -100,6 +102,22 @@ func (c *holdingConn) packet() ([]byte, error) {
 	copy(packet, head)
 	_, err := io.ReadFull(c.in, packet[viciLength:])
 	return packet, err
+}
+
+// pausingReader lets what comes pile up for a while, so that it is read at one go: to wake up for each line of charon's
+// log costs more than all else that is done about it. When much comes it does not pause.
+type pausingReader struct {
+	from  io.Reader
+	pause time.Duration
+	on    *atomic.Bool
+}
+
+func (r *pausingReader) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if r.pause > 0 && r.on.Load() && n < len(p) {
+		<-time.After(r.pause)
+	}
+	return n, err
 }
 
 var (
