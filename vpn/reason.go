@@ -98,8 +98,8 @@ func literal(pattern string) string {
 
 // alsoRead is how the lines begin that others than explain read something from.
 var alsoRead = []string{
-	literal(noConfig.String()), literal(looking.String()), noPeer, switching, literal(eapRefused.String()),
-	literal(eapTimeout.String()), literal(lateRefusal.String()),
+	literal(noConfig.String()), literal(looking.String()), noPeer, switching, literal(lateRefusal.String()),
+	"RADIUS ", "sending RADIUS message failed", "receiving RADIUS message failed",
 }
 
 // telling finds out cheaply whether a line of charon's log may be one that anything is read from. A tunnel that comes up

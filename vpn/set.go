@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,10 +100,19 @@ func (m *Manager) loadAll(ctx context.Context, c *client) error {
 	return errors.Join(m.loadCredentials(ctx, c), m.applyAll(ctx, c))
 }
 
-// applyAll brings every tenant that was set to what is desired of it. It must be called with apply held.
+// applyAll brings every tenant that was set to what is desired of it, first those whose tunnels went with an earlier
+// charon: to load thousands takes a while. It must be called with apply held.
 func (m *Manager) applyAll(ctx context.Context, c *client) error {
 	m.mu.Lock()
-	tenants := slices.Sorted(maps.Keys(m.tenants))
+	waiting := map[string]int{}
+	for _, t := range m.tunnels {
+		if t.dial.restore {
+			waiting[t.tenant]++
+		}
+	}
+	tenants := slices.SortedFunc(maps.Keys(m.tenants), func(a, b string) int {
+		return cmp.Or(cmp.Compare(waiting[b], waiting[a]), cmp.Compare(a, b))
+	})
 	m.mu.Unlock()
 	var errs []error
 	for _, tenant := range tenants {
