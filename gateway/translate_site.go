@@ -98,8 +98,10 @@ func translateCredentials(ike configs.GatewayIKE) vpn.Credentials {
 func translateRADIUS(cfg *configs.Config) radius.Config {
 	own := translateCredentials(cfg.Gateway.IKE)
 	c := radius.Config{
-		Certificate: own.Certificate, PrivateKey: own.PrivateKey, RevocationLists: own.RevocationLists,
-		Strict: own.Revocation == vpn.RevocationStrict,
+		Certificate: own.Certificate, PrivateKey: own.PrivateKey, Strict: own.Revocation == vpn.RevocationStrict,
+	}
+	if own.Revocation != vpn.RevocationOff {
+		c.RevocationLists = own.RevocationLists
 	}
 	for _, t := range cfg.Tenants {
 		for _, s := range t.SiteToSite {

@@ -26,7 +26,7 @@ type eapWorld struct {
 	radius  *lab.RADIUS
 }
 
-func (w *eapWorld) dir() string { return filepath.Join(w.network.charon.dir, "radius") }
+func (w *eapWorld) dir() string { return filepath.Join(w.charon.dir, "radius") }
 
 // eap has an interface's site be a user.
 func eap(user string) func(*vpn.Interface) {
@@ -50,7 +50,7 @@ func newEAPWorld(t *testing.T) *eapWorld {
 		},
 	}
 	must(t, radius.Set(w.dir(), w.users))
-	w.radius, err = lab.StartRADIUS(t.Context(), w.network.charon.node, w.dir())
+	w.radius, err = lab.StartRADIUS(t.Context(), w.charon.node, w.dir())
 	must(t, err)
 	t.Cleanup(func() {
 		if err := w.radius.Stop(); err != nil {
@@ -135,7 +135,7 @@ func TestEAPUsersOpenTheTunnelsOfTheirInterfacesOnly(t *testing.T) {
 	for _, end := range []struct {
 		node      *lab.Node
 		link, own string
-	}{{w.network.charon.node, "w0", "2001:db8::1"}, {contoso.node, "wan", "2001:db8::10"}} {
+	}{{w.charon.node, "w0", "2001:db8::1"}, {contoso.node, "wan", "2001:db8::10"}} {
 		run(t, end.node, "sysctl", "-qw", "net.ipv6.conf."+end.link+".disable_ipv6=0")
 		run(t, end.node, "ip", "addr", "add", end.own+"/64", "dev", end.link, "nodad")
 	}
@@ -310,7 +310,7 @@ Person Cleartext-Password := "of no site"
 	} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	upstream, err := lab.StartRADIUS(t.Context(), w.network.charon.node, dir)
+	upstream, err := lab.StartRADIUS(t.Context(), w.charon.node, dir)
 	must(t, err)
 	t.Cleanup(func() {
 		if err := upstream.Stop(); err != nil {
