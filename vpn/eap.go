@@ -158,13 +158,6 @@ func checkUser(name string) error {
 	return nil
 }
 
-// sameAccount tells whether both dial as the same user of the same site, as far as charon can tell when it looks for the
-// password.
-func (i Interface) sameAccount(o Interface) bool {
-	return i.DialUserName != "" && i.DialUserName == o.DialUserName &&
-		overlap(certificateID(i.RemoteID), certificateID(o.RemoteID))
-}
-
 // fitsEAP tells whether an SA belongs to an EAP interface: by whom we dialled, or by the user who dialled us.
 func (sa ikeSA) fitsEAP(i Interface) bool {
 	if sa.initiator {

@@ -79,7 +79,7 @@ func TestOneUserOpensOneInterfaceAndTheSameAccountThereIsRefused(t *testing.T) {
 		if name == "the same account" {
 			c.b.UserName, c.want = "other", true
 		}
-		if c.a.clashes(c.b) != c.want || c.b.clashes(c.a) != c.want {
+		if c.a.who().clashes(c.b.who()) != c.want || c.b.who().clashes(c.a.who()) != c.want {
 			t.Errorf("%s: want %v", name, c.want)
 		}
 	}

@@ -49,9 +49,8 @@ func checkSubject(id string) error {
 }
 
 // overlap tells whether one peer could be both: the same identity, or two subjects of which one has all parts of the
-// other.
+// other. Both must be in canonical form.
 func overlap(a, b string) bool {
-	a, b = canonicalID(a), canonicalID(b)
 	if a == b {
 		return true
 	}

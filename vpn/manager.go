@@ -292,6 +292,9 @@ func inventory(ctx context.Context, c *client) (
 			if conn.name == baseName(conn.name) {
 				l.view = conn
 			}
+			if w := conn.who(); w != (who{}) {
+				l.who = w
+			}
 			have[baseName(conn.name)] = l
 		}
 	}

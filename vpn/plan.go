@@ -3,7 +3,6 @@ package vpn
 import (
 	"maps"
 	"slices"
-	"strings"
 )
 
 // loaded is what charon has of ours under one name.
@@ -15,6 +14,8 @@ type loaded struct {
 	known bool
 	iface complete
 	view  connection
+	// who is the peer that opens it: of what is loaded, or is about to be.
+	who who
 }
 
 // staleSAs says which SAs of a connection do not belong to it any more.
@@ -60,66 +61,4 @@ func plan(have map[string]loaded, want map[string]complete) []step {
 		steps = append(steps, s)
 	}
 	return steps
-}
-
-// peers is interfaces by what another one may clash with them over, so that one of thousands is checked at once.
-type peers struct {
-	all      map[string]Interface
-	by       map[string][]string // names, by each identity in its canonical form, and by user name
-	subjects []string            // names of those whose peer's identity is a subject, which may overlap with others
-}
-
-func newPeers() *peers { return &peers{all: map[string]Interface{}, by: map[string][]string{}} }
-
-// add takes in an interface under its name at charon, once.
-func (p *peers) add(name string, i Interface) {
-	p.all[name] = i
-	for _, key := range i.clashKeys() {
-		p.by[key] = append(p.by[key], name)
-	}
-	if strings.Contains(i.peerID(), "=") {
-		p.subjects = append(p.subjects, name)
-	}
-}
-
-// clash finds another interface, of any tenant, whose peer could be taken for this one's: with a pre-shared key, one
-// peer's key would open the other's tunnel. It returns that one's name at charon, or "".
-func (p *peers) clash(name string, i Interface) string {
-	var found string
-	look := func(others []string) {
-		for _, other := range others {
-			if other != name && (found == "" || other < found) && i.clashes(p.all[other]) {
-				found = other
-			}
-		}
-	}
-	// Two may share the gateway's identity: what counts is the peer's, against either of the other's.
-	peer, local, user := "peer "+canonicalID(i.peerID()), "local "+canonicalID(i.peerID()), "user "+strings.ToLower(i.UserName)
-	for _, key := range []string{peer, local, "peer " + canonicalID(i.LocalID), user} {
-		look(p.by[key])
-	}
-	if strings.Contains(i.peerID(), "=") {
-		look(p.subjects)
-	}
-	return found
-}
-
-// clashKeys is what an interface is found by.
-func (i Interface) clashKeys() []string {
-	keys := []string{"peer " + canonicalID(i.peerID()), "local " + canonicalID(i.LocalID)}
-	if i.UserName != "" {
-		keys = append(keys, "user "+strings.ToLower(i.UserName))
-	}
-	return keys
-}
-
-// clashes must be the same both ways.
-func (i Interface) clashes(o Interface) bool {
-	if i.UserName != "" && strings.EqualFold(i.UserName, o.UserName) {
-		return true
-	}
-	if i.Method == EAP || o.Method == EAP {
-		return i.sameAccount(o) // RemoteID is only whom we dial
-	}
-	return overlap(i.peerID(), o.peerID()) || sameID(i.peerID(), o.LocalID) || sameID(i.LocalID, o.peerID())
 }

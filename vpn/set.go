@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -124,14 +125,15 @@ func (m *Manager) applyAll(ctx context.Context, c *client) error {
 // applyTenant must be called with apply held.
 func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) error {
 	var errs []error
-	have, want, others := m.collect(tenant)
+	have, want, changing := m.collect(tenant)
 	delete(m.blocked, tenant)
 	if err := m.tendEAPGate(ctx, c); err != nil {
 		errs = append(errs, fmt.Errorf("EAP: %w", err))
 	}
 	for _, s := range plan(have, want) {
 		var err error
-		other := others.clash(s.name, s.iface.Interface)
+		peer := s.iface.who()
+		other := clash(s.name, peer, m.have, changing)
 		switch {
 		case s.remove:
 			err = m.remove(ctx, c, s.name)
@@ -139,7 +141,8 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 			m.blocked[tenant] = true
 			err = fmt.Errorf("its identities clash with those of %s: one peer must open one tunnel only", other)
 		default:
-			others.add(s.name, s.iface.Interface)
+			m.note(s.name, func(l *loaded) { l.who = peer })
+			delete(changing, s.name)
 			err = m.load(ctx, c, s)
 		}
 		if err == nil {
@@ -155,13 +158,10 @@ func (m *Manager) applyTenant(ctx context.Context, c *client, tenant string) err
 	return errors.Join(errs...)
 }
 
-// collect gathers what charon has of the tenant, what is wanted, and what must not clash with it: what other tenants
-// have loaded, an earlier daemon's connections included, and what of the tenant's own stays as it is. It must be called
-// with apply held.
-func (m *Manager) collect(tenant string) (
-	have map[string]loaded, want map[string]complete, others *peers,
-) {
-	have, want, others = map[string]loaded{}, map[string]complete{}, newPeers()
+// collect gathers what charon has of the tenant, what is wanted, and which of those change: what they were must not clash
+// with what they become. It must be called with apply held.
+func (m *Manager) collect(tenant string) (have map[string]loaded, want map[string]complete, changing map[string]bool) {
+	have, want, changing = map[string]loaded{}, map[string]complete{}, map[string]bool{}
 	m.mu.Lock()
 	for name, t := range m.tunnels {
 		if t.declared && t.tenant == tenant && !t.want.Disabled {
@@ -170,21 +170,15 @@ func (m *Manager) collect(tenant string) (
 	}
 	m.mu.Unlock()
 	for name, l := range m.have {
-		owner, _, _ := splitName(name)
-		wanted, stays := want[name]
-		switch {
-		case owner != tenant && l.known:
-			others.add(name, l.iface.Interface)
-		case owner != tenant && len(l.conns) > 0:
-			others.add(name, Interface{LocalID: l.view.localID, RemoteID: l.view.remoteID})
-		case owner == tenant && l.known && stays && l.iface.equal(wanted):
-			others.add(name, l.iface.Interface)
+		if !strings.HasPrefix(name, tenant+nameSeparator) {
+			continue
 		}
-		if owner == tenant {
-			have[name] = l
+		have[name] = l
+		if wanted, stays := want[name]; !stays || !l.known || !l.iface.equal(wanted) {
+			changing[name] = true
 		}
 	}
-	return have, want, others
+	return have, want, changing
 }
 
 // load loads the secrets and the connections of one interface, unloads those that it had and has no more, and ends the
