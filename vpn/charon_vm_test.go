@@ -89,7 +89,8 @@ func (c *charon) sas() []string {
 type site struct {
 	*charon
 	address, gateway, key string
-	id                    string // its identity; the address where empty
+	id                    string   // its identity; the address where empty
+	ike, esp              []string // its proposals; charon's and the gateway's where empty
 }
 
 func (s *site) load() {
@@ -101,15 +102,22 @@ func (s *site) load() {
 	s.call("load-shared", message(s.t, map[string]any{
 		"id": "key", "type": "IKE", "data": s.key, "owners": []string{s.gateway},
 	}))
+	ike, esp := []string{"default"}, []string{"aes256gcm16", "aes256-sha256"}
+	if len(s.ike) > 0 {
+		ike = s.ike
+	}
+	if len(s.esp) > 0 {
+		esp = s.esp
+	}
 	everything := []string{"0.0.0.0/0", "::/0"}
 	s.call("load-conn", message(s.t, map[string]any{"gw": map[string]any{
-		"version": "2", "local_addrs": []string{s.address}, "remote_addrs": []string{s.gateway},
+		"version": "2", "proposals": ike, "local_addrs": []string{s.address}, "remote_addrs": []string{s.gateway},
 		"if_id_in": "7", "if_id_out": "7", "keyingtries": "1", "dpd_delay": "5s",
 		"local":  map[string]any{"auth": "psk", "id": id},
 		"remote": map[string]any{"auth": "psk", "id": s.gateway},
 		"children": map[string]any{"gw": map[string]any{
 			"local_ts": everything, "remote_ts": everything, "replay_window": "1024", "dpd_action": "none",
-			"esp_proposals": []string{"aes256gcm16", "aes256-sha256"},
+			"esp_proposals": esp,
 		}},
 	}}))
 }

@@ -196,7 +196,7 @@ func (w *watcher) explain(e Event) {
 func (w *watcher) logLine(m *vici.Message, now time.Time) {
 	line, id := text(m, "msg"), text(m, "ikesa-uniqueid")
 	if peer, reason, ok := stranger(line, w.who, id); ok {
-		w.m.report(Event{Kind: Failed, Peer: peer, Reason: reason, Time: now})
+		w.m.report(w.m.atAddress(line, Event{Kind: Failed, Peer: peer, Reason: reason, Time: now}))
 		return
 	}
 	w.eapLine(line, id, now)
@@ -217,13 +217,13 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 		}
 		delete(w.late, id)
 	}
-	if dialFailed(line) {
-		w.dialFailed(baseName(text(m, "ikesa-name")), reason, now)
+	if dialFailed(line) || answerFailed(line) {
+		w.dialFailed(baseName(text(m, "ikesa-name")), dialFailed(line), reason, now)
 	}
 }
 
 // dialFailed notes the end of a dial of which no event tells.
-func (w *watcher) dialFailed(name, reason string, now time.Time) {
+func (w *watcher) dialFailed(name string, ours bool, reason string, now time.Time) {
 	w.m.mu.Lock()
 	t := w.m.tunnels[name]
 	if t == nil || !t.declared || t.up() {
@@ -231,7 +231,7 @@ func (w *watcher) dialFailed(name, reason string, now time.Time) {
 		return
 	}
 	e := t.event(Failed, reason, now)
-	t.didNotComeUp(reason, true, now)
+	t.didNotComeUp(reason, ours || t.dial.underWay(), now)
 	w.m.mu.Unlock()
 	w.m.report(e)
 }

@@ -99,6 +99,7 @@ func literal(pattern string) string {
 // alsoRead is how the lines begin that others than explain read something from.
 var alsoRead = []string{
 	literal(noConfig.String()), literal(looking.String()), noPeer, switching, literal(lateRefusal.String()),
+	literal(offers.String()),
 	"RADIUS ", "sending RADIUS message failed", "receiving RADIUS message failed",
 }
 
@@ -107,7 +108,14 @@ var alsoRead = []string{
 func telling(line string) bool {
 	line = strings.TrimSpace(line)
 	starts := func(begin string) bool { return strings.HasPrefix(line, begin) }
-	return slices.ContainsFunc(begins, starts) || slices.ContainsFunc(alsoRead, starts)
+	return slices.ContainsFunc(begins, starts) || slices.ContainsFunc(alsoRead, starts) || strings.HasSuffix(line, dials)
+}
+
+// answerFailed tells whether the line says that the ESP SA that a peer dialled was refused, after which the IKE_SA may
+// stand.
+func answerFailed(line string) bool {
+	return line == "no acceptable proposal found" || line == "no acceptable traffic selectors found" ||
+		strings.HasPrefix(line, "traffic selectors ") && strings.HasSuffix(line, " unacceptable")
 }
 
 // explain gives the reason in a line of charon's log, or "".
@@ -125,16 +133,35 @@ func explain(line string) string {
 
 var (
 	noConfig = regexp.MustCompile(`^no IKE config found for (\S+)\.\.\.(\S+), sending`)
+	offers   = regexp.MustCompile(`^received proposals: (.*)$`)
 	looking  = regexp.MustCompile(`^looking for peer configs matching \S+\[.*\]\.\.\.([0-9a-fA-F.:]+)\[(.*)\]$`)
 )
 
-const noPeer = "no matching peer config found"
+const (
+	dials      = " is initiating an IKE_SA" // after an address
+	noPeer     = "no matching peer config found"
+	noProposal = "received proposals unacceptable"
+)
 
-// stranger reads a line about a peer that no interface expects. who remembers, between two lines about one IKE_SA, whom
-// charon is looking for; the pair is the address that dialled and the reason.
+// stranger reads a line about a peer that is refused before it is known whose it is. who remembers, between two lines
+// about one IKE_SA, who dials, and with what; the pair is the address that dialled and the reason.
 func stranger(line string, who map[string]string, id string) (peer, reason string, ok bool) {
 	if m := noConfig.FindStringSubmatch(line); m != nil {
 		return m[2], "no interface expects a peer at this address", true
+	}
+	if peer, ok := strings.CutSuffix(line, dials); ok {
+		remember(who, id, peer+" ")
+		return "", "", false
+	}
+	if m := offers.FindStringSubmatch(line); m != nil && who[id] != "" {
+		peer, _, _ := strings.Cut(who[id], " ")
+		remember(who, id, peer+" "+m[1])
+		return "", "", false
+	}
+	if line == noProposal && who[id] != "" {
+		peer, offer, _ := strings.Cut(who[id], " ")
+		delete(who, id)
+		return peer, "no IKE proposal in common: it offers " + offer, true
 	}
 	if m := looking.FindStringSubmatch(line); m != nil {
 		remember(who, id, m[1]+" "+m[2])
@@ -156,4 +183,30 @@ func remember[V any](m map[string]V, key string, value V) {
 		clear(m)
 	}
 	m[key] = value
+}
+
+// atAddress adds to an Event of a peer whose proposals were refused which interface it is about, if there is but one with
+// a peer at that address: nothing else is known of the peer by then.
+func (m *Manager) atAddress(line string, e Event) Event {
+	if line != noProposal {
+		return e
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found *tunnel
+	for _, t := range m.tunnels {
+		if t.declared && t.want.PeerAddress.IsValid() && t.want.PeerAddress.String() == e.Peer {
+			if found != nil {
+				return e
+			}
+			found = t
+		}
+	}
+	if found != nil {
+		e.Tenant, e.Interface = found.tenant, found.want.Name
+		if !found.up() {
+			found.explain(e.Reason, e.Time)
+		}
+	}
+	return e
 }
