@@ -79,13 +79,13 @@ func (s *site) loadCertificate(own *pki.Certificate, root *pki.Authority) {
 	}}))
 }
 
-// refusal waits for the first failure from a moment on, of which a site's address was told, and returns its reason.
-func (n *network) refusal(tenant string, from time.Time) string {
+// refusal waits for the first failure from a moment on, of which Contoso's site was told, and returns its reason.
+func (n *network) refusal(from time.Time) string {
 	n.t.Helper()
 	var reason string
-	eventually(n.t, 30*time.Second, "the refusal of "+tenant+"'s site", func() bool {
+	eventually(n.t, 30*time.Second, "the refusal of Contoso's site", func() bool {
 		e, ok := n.events.find(func(e vpn.Event) bool {
-			return e.Kind == vpn.Failed && e.Time.After(from) && strings.HasPrefix(e.Peer, siteAddress[tenant])
+			return e.Kind == vpn.Failed && e.Time.After(from) && strings.HasPrefix(e.Peer, siteAddress["Contoso"])
 		})
 		reason = e.Reason
 		return ok
@@ -160,7 +160,7 @@ func TestCertificatesOpenTheTunnelsOfTheirTenantOnly(t *testing.T) {
 		attacker.loadCertificate(bad.own, c.provider)
 		from := time.Now()
 		attacker.dial()
-		if reason := n.refusal("Contoso", from); !strings.Contains(reason, bad.reason) {
+		if reason := n.refusal(from); !strings.Contains(reason, bad.reason) {
 			t.Errorf("%s: the reason is %q", bad.what, reason)
 		}
 		eventually(t, 10*time.Second, "the site to be refused", func() bool {

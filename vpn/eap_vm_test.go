@@ -123,7 +123,7 @@ func TestEAPUsersOpenTheTunnelsOfTheirInterfacesOnly(t *testing.T) {
 		contoso.be(user[0], user[1], w.provider)
 		from := time.Now()
 		contoso.dial()
-		if got := w.refusal("Contoso", from); !strings.Contains(got, want) {
+		if got := w.refusal(from); !strings.Contains(got, want) {
 			t.Errorf("refused because %q, want %q", got, want)
 		}
 	}
@@ -197,7 +197,7 @@ func TestEAPSitesWithCertificatesAreVouchedForByTheirOwnAuthorities(t *testing.T
 			waitState(t, w.manager, "Contoso", vpn.Connected)
 			continue
 		}
-		if got := w.refusal("Contoso", from); !strings.Contains(got, "RADIUS refused the user "+c.user) {
+		if got := w.refusal(from); !strings.Contains(got, "RADIUS refused the user "+c.user) {
 			t.Errorf("%s of %s as %s: refused because %q", c.own.Subject, c.own.Issuer, c.user, got)
 		}
 	}
@@ -338,7 +338,7 @@ Person Cleartext-Password := "of no site"
 	contoso.be("Person", "of no site", w.provider)
 	from := time.Now()
 	contoso.dial()
-	if got := w.refusal("Contoso", from); !strings.Contains(got, "no S2S interface has the user name Person") {
+	if got := w.refusal(from); !strings.Contains(got, "no S2S interface has the user name Person") {
 		t.Errorf("refused because %q", got)
 	}
 }

@@ -72,7 +72,7 @@ func TestAPolicyIsWhatIsNegotiated(t *testing.T) {
 			continue
 		}
 		site.dial()
-		if reason := n.refusal("Contoso", from); !strings.Contains(reason, bad.reason) {
+		if reason := n.refusal(from); !strings.Contains(reason, bad.reason) {
 			t.Errorf("%s: the reason is %q", bad.what, reason)
 		}
 	}

@@ -51,7 +51,7 @@ func TestOfTwoKeysThePeerMayHaveEitherWhoeverDials(t *testing.T) {
 	must(t, m.Disconnect(t.Context(), "Contoso", "IfCe1"))
 	from := time.Now()
 	site.dial()
-	if reason := n.refusal("Contoso", from); !strings.Contains(reason, "wrong pre-shared key") {
+	if reason := n.refusal(from); !strings.Contains(reason, "wrong pre-shared key") {
 		t.Errorf("the reason is %q", reason)
 	}
 }

@@ -23,7 +23,7 @@ func TestStrictRevocationRefusesWhomNobodyVouchesForNow(t *testing.T) {
 	n.site["Contoso"].loadCertificate(c.issue(c.contoso, pki.Request{CommonName: "NY"}), c.provider)
 	from := time.Now()
 	n.site["Contoso"].dial()
-	if reason := n.refusal("Contoso", from); !strings.Contains(reason, "revocation is strict") {
+	if reason := n.refusal(from); !strings.Contains(reason, "revocation is strict") {
 		t.Errorf("the reason is %q", reason)
 	}
 	list, err := c.contoso.CRL()
@@ -58,7 +58,7 @@ func TestARespondersWordOnACertificateCountsUnlessRevocationIsOff(t *testing.T) 
 	site.loadCertificate(revoked, c.provider)
 	from := time.Now()
 	site.dial()
-	if reason := n.refusal("Contoso", from); !strings.Contains(reason, "was revoked on") {
+	if reason := n.refusal(from); !strings.Contains(reason, "was revoked on") {
 		t.Errorf("the reason is %q", reason)
 	}
 	credentials.Revocation = vpn.RevocationOff
