@@ -127,6 +127,14 @@ func TestEAPUsersOpenTheTunnelsOfTheirInterfacesOnly(t *testing.T) {
 			t.Errorf("refused because %q, want %q", got, want)
 		}
 	}
+	// One that wants no EAP comes no further, and is told of as well.
+	contoso.restart()
+	contoso.load()
+	from := time.Now()
+	contoso.dial()
+	if got := w.refusal("Contoso", from); !strings.Contains(got, "59.10.10.10") {
+		t.Errorf("a peer with a pre-shared key was refused because %q", got)
+	}
 	if now := tunnel(t, w.manager, "Woodgrove"); now.SPIIn != before.SPIIn || now.SPIIn == "" {
 		t.Errorf("Woodgrove's SA was touched: %+v", now)
 	}

@@ -53,6 +53,7 @@ type watcher struct {
 	reasons map[string]said   // why an IKE_SA may be about to end, by its id
 	who     map[string]string // whom charon looks for, by IKE_SA
 	users   map[string]string // the users whom RADIUS accepted, by IKE_SA
+	told    map[string]bool   // IKE_SAs whose user was reported to be refused
 	pending []pending         // Events that wait for their reason, oldest first
 	late    map[string]Event  // Events that were told without a reason, by the id of their IKE_SA
 }
@@ -79,7 +80,8 @@ const reasonPatience = 400 * time.Millisecond
 
 func (m *Manager) newWatcher() *watcher {
 	return &watcher{
-		m: m, reasons: map[string]said{}, who: map[string]string{}, users: map[string]string{}, late: map[string]Event{},
+		m: m, reasons: map[string]said{}, who: map[string]string{}, users: map[string]string{}, told: map[string]bool{},
+		late: map[string]Event{},
 	}
 }
 
@@ -123,6 +125,9 @@ func (w *watcher) handle(ev vici.Event) {
 		return
 	}
 	up := text(ev.Message, "up") == "yes"
+	if (name == eapCatcher || name == eapRefuser) && ev.Name == "ike-updown" && !up {
+		w.refusedAtGate(s, ev.Timestamp)
+	}
 	if _, _, ours := splitName(name); !ours {
 		return
 	}
@@ -204,7 +209,7 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 		w.m.turn(baseName(text(m, "ikesa-name")))
 	}
 	reason := explain(line)
-	if reason == "" || id == "" {
+	if reason == "" || eapPasses.MatchString(line) || id == "" {
 		return
 	}
 	if s, ok := w.reasons[id]; !ok || now.Sub(s.at) >= reasonLasts {
