@@ -132,7 +132,7 @@ func TestEAPUsersOpenTheTunnelsOfTheirInterfacesOnly(t *testing.T) {
 	contoso.load()
 	from := time.Now()
 	contoso.dial()
-	if got := w.refusal("Contoso", from); !strings.Contains(got, "59.10.10.10") {
+	if got := w.refusal(from); !strings.Contains(got, "59.10.10.10") {
 		t.Errorf("a peer with a pre-shared key was refused because %q", got)
 	}
 	if now := tunnel(t, w.manager, "Woodgrove"); now.SPIIn != before.SPIIn || now.SPIIn == "" {
