@@ -4,8 +4,6 @@ import (
 	"flag"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,54 +15,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
-
-func TestMessagesToCharonAreAsTheGoldensSay(t *testing.T) {
-	for name, i := range map[string]Interface{
-		"on-demand": iface("IfCe1", 10, func(i *Interface) { i.Initiate = OnDemand }),
-		"never":     iface("IfCe1", 10),
-		"all-declared": iface("IfWe1", 100, func(i *Interface) {
-			i.Initiate, i.LocalID, i.RemoteID, i.DPD = Always, "gw.example", "fqdn:ny.example", 2500*time.Millisecond
-			i.IKEProposals, i.ESPProposals = []string{"aes128-sha256-x25519"}, []string{"aes256gcm16-ecp384"}
-		}),
-	} {
-		t.Run(name, func(t *testing.T) {
-			got := told(t, "Contoso/"+i.Name, complete{Interface: i})
-			path := filepath.Join("testdata", "message-"+name+".golden")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-// The goldens say so too, but can be written anew without a thought.
-func TestCharonNeitherDialsNorEndsATunnelByItself(t *testing.T) {
-	for _, initiate := range []Initiate{OnDemand, Never, Always} {
-		m, err := connMessage("T/IfCe1", iface("IfCe1", 1, func(i *Interface) { i.Initiate = initiate }))
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn := section(m, "T/IfCe1")
-		if unique := text(conn, "unique"); unique != "never" {
-			t.Errorf("%s: unique = %s: a peer that starts anew ends SAs", initiate, unique)
-		}
-		child := section(section(conn, "children"), "IfCe1")
-		for _, action := range []string{"start_action", "close_action", "dpd_action"} {
-			if value := text(child, action); value != "trap" && value != "none" {
-				t.Errorf("%s: %s = %q: a reload dials or ends SAs", initiate, action, value)
-			}
-		}
-	}
-}
 
 func TestCheckRefusesWhatWouldLetAStrangerIn(t *testing.T) {
 	for want, change := range map[string]func(*Interface){
