@@ -134,7 +134,7 @@ func explain(line string) string {
 var (
 	noConfig = regexp.MustCompile(`^no IKE config found for (\S+)\.\.\.(\S+), sending`)
 	offers   = regexp.MustCompile(`^received proposals: (.*)$`)
-	looking  = regexp.MustCompile(`^looking for peer configs matching \S+\[.*\]\.\.\.([0-9a-fA-F.:]+)\[(.*)\]$`)
+	looking  = regexp.MustCompile(`^looking for peer configs matching \S+\[(.*)\]\.\.\.([0-9a-fA-F.:]+)\[(.*)\]$`)
 )
 
 const (
@@ -164,13 +164,17 @@ func stranger(line string, who map[string]string, id string) (peer, reason strin
 		return peer, "no IKE proposal in common: it offers " + offer, true
 	}
 	if m := looking.FindStringSubmatch(line); m != nil {
-		remember(who, id, m[1]+" "+m[2])
+		identity := m[3] + " at this address"
+		if m[1] != "%any" {
+			identity += ", or to be asked for as " + m[1]
+		}
+		remember(who, id, m[2]+" "+identity)
 		return "", "", false
 	}
 	if strings.HasPrefix(line, noPeer) {
 		peer, identity, _ := strings.Cut(who[id], " ")
 		delete(who, id)
-		return peer, "no interface expects the identity " + identity + " at this address", true
+		return peer, "no interface expects the identity " + identity, true
 	}
 	return "", "", false
 }
