@@ -25,8 +25,8 @@ var secretLine = regexp.MustCompile(`(?m)^\s*secret = ([0-9a-f]{64})$`)
 // it running starts it anew. Files are replaced one by one where they differ, readable by root and FreeRADIUS only; what
 // is not of the configuration any more is removed at the end.
 //
-// Set may be called at any time: it goes by what a running FreeRADIUS can have read, not by what it changed itself. A
-// FreeRADIUS that is only just starting is left alone, so call Set again after a while.
+// Set may be called at any time: it goes by what a running FreeRADIUS can have read, not by what it changed itself, and
+// waits 3 s at most for one that is just being started anew.
 //
 // The secret between charon and FreeRADIUS is made here once and stays. charon reads it from CharonConf.
 func Set(dir string, c Config) error {
@@ -44,10 +44,11 @@ func Set(dir string, c Config) error {
 	if err != nil {
 		return fmt.Errorf("RADIUS: %w", err)
 	}
-	if err := write(dir, files); err != nil {
+	wrote, err := write(dir, files)
+	if err != nil {
 		return fmt.Errorf("RADIUS: %w", err)
 	}
-	if err := takeUp(dir, files); err != nil {
+	if err := takeUp(dir, files, wrote); err != nil {
 		return fmt.Errorf("RADIUS: have FreeRADIUS take up what changed: %w", err)
 	}
 	return nil
@@ -111,7 +112,7 @@ func secretOf(dir string) (string, error) {
 }
 
 // write replaces what differs, and removes what nobody wants any more. The users come last: they name modules.
-func write(dir string, files rendered) error {
+func write(dir string, files rendered) (wrote bool, err error) {
 	for _, name := range slices.SortedFunc(maps.Keys(files), func(a, b string) int {
 		return cmp.Or(cmp.Compare(order(a), order(b)), strings.Compare(a, b))
 	}) {
@@ -120,10 +121,11 @@ func write(dir string, files rendered) error {
 			continue
 		}
 		if err := replace(path, files[name]); err != nil {
-			return err
+			return wrote, err
 		}
+		wrote = true
 	}
-	return sweep(dir, files)
+	return wrote, sweep(dir, files)
 }
 
 func order(name string) int {

@@ -16,13 +16,23 @@ const (
 	// reloadPause is how far a SIGHUP must be from FreeRADIUS's start and from the one before: by a clock of whole
 	// seconds it ignores one within two seconds, and believes to have read the files.
 	reloadPause = 4 * time.Second
+	// startPatience and startPause are how long, and how often, a FreeRADIUS that has run before is looked for.
+	startPatience, startPause = 3 * time.Second, 50 * time.Millisecond
 	// ticks is the kernel's USER_HZ, the unit of a process's start in /proc.
 	ticks = 100
 )
 
-// takeUp signals a running FreeRADIUS that may have read older files than those that are there.
-func takeUp(dir string, files rendered) error {
+// takeUp signals a running FreeRADIUS that may have read older files than those that are there. If files were written just
+// now, one that is being started anew is waited for: it may have read the older ones already.
+func takeUp(dir string, files rendered, wrote bool) error {
 	pid, err := running(dir)
+	for end := time.Now().Add(startPatience); wrote && pid == 0 && err == nil && time.Now().Before(end); {
+		if _, never := changedAt(filepath.Join(dir, runFolder, pidFile)); never != nil {
+			break
+		}
+		<-time.After(startPause)
+		pid, err = running(dir)
+	}
 	if err != nil || pid == 0 {
 		return err
 	}
