@@ -154,10 +154,32 @@ func (m *Manager) releaseIfIDs(ctx context.Context, h *netlink.Handle, want []Li
 // removeUndeclared removes pairs and xfrm links that nobody declares, the temporary names of a predecessor that crashed
 // among them.
 func (m *Manager) removeUndeclared(ctx context.Context, h *netlink.Handle, want []Link) error {
-	return m.removeEach(ctx, h, func(l netlink.Link) bool {
-		declared := slices.ContainsFunc(want, func(w Link) bool { return w.Name == l.Attrs().Name })
-		return !declared && (isPair(l) || l.Type() == string(XFRM))
-	})
+	return m.removeEach(ctx, h, func(l netlink.Link) bool { return undeclared(l, want) })
+}
+
+func undeclared(l netlink.Link, want []Link) bool {
+	declared := slices.ContainsFunc(want, func(w Link) bool { return w.Name == l.Attrs().Name })
+	return !declared && (isPair(l) || l.Type() == string(XFRM))
+}
+
+// Undeclared names the links that Set would remove.
+func (m *Manager) Undeclared(ns *netns.Namespace, want []Link) ([]string, error) {
+	h, err := ns.Netlink(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	links, err := dump(h.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	var names []string
+	for _, l := range links {
+		if undeclared(l, want) {
+			names = append(names, l.Attrs().Name)
+		}
+	}
+	return names, nil
 }
 
 // removeLinks removes every link of a compartment that can be removed.

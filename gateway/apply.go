@@ -9,7 +9,6 @@ import (
 
 	"bulkhead/configs"
 	"bulkhead/filters"
-	"bulkhead/internal/netns"
 	"bulkhead/nat"
 	"bulkhead/ratelimit"
 	"bulkhead/vpn"
@@ -200,7 +199,12 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	if err := nat.Set(ctx, ns, plan.NAT); err != nil {
 		return err
 	}
-	if err := filters.Set(ctx, ns, plan.Filters); err != nil {
+	// What is no longer declared goes last, and its limits and filters with the rest; until then nothing passes it.
+	going, err := g.compartments.Undeclared(ns, plan.Compartment.Links)
+	if err != nil {
+		return err
+	}
+	if err := filters.Set(ctx, ns, slices.Concat(plan.Filters, shut(going))); err != nil {
 		return err
 	}
 	follower := g.follower(plan.Name)
@@ -210,11 +214,13 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	if err := ratelimit.Set(ctx, ns, plan.Limits); err != nil {
 		return err
 	}
-	if err := follower.prepare(ctx, ns, plan); err != nil {
+	if err := follower.takeUp(ctx, ns, plan); err != nil {
 		return err
 	}
-	if err := g.setCompartment(ctx, ns, plan); err != nil {
-		return err
+	if len(going) > 0 {
+		if err := filters.Set(ctx, ns, plan.Filters); err != nil {
+			return err
+		}
 	}
 	// Law 1: from here on the sites' routes stand, so no session may go on leaving by NAT.
 	if err := g.forget(ctx, ns, plan.Name, plan.NAT.Protected); err != nil {
@@ -230,11 +236,12 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	return nil
 }
 
-// setCompartment brings the tenant's compartment to the plan and the routes that are in force.
-func (g *Gateway) setCompartment(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
-	plan.writing.Lock()
-	defer plan.writing.Unlock()
-	return g.compartments.Set(ctx, ns, plan.compartment(g.follower(plan.Name).state()))
+// shut are filters that let nothing pass the links.
+func shut(links []string) (all []filters.Filter) {
+	for _, link := range links {
+		all = append(all, filters.Filter{Link: link, Arriving: true}, filters.Filter{Link: link})
+	}
+	return all
 }
 
 // setDoors makes the doors know the tenant by the plan, with the records and routes that are in force.

@@ -24,14 +24,23 @@ type follower struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 
-	mu sync.Mutex
+	// following is held while the kernel is made to follow, and while a plan is taken up. It is taken before plan.writing.
+	following sync.Mutex
+	// plan is what the routes and held packets go by, nil at first; guarded by following. Until the filters and limits of the
+	// plan in force stand, it is the one before (law 4).
+	plan *TenantPlan
+
+	mu sync.Mutex // guards what follows
 	// trigger is nil until the compartment stands.
 	trigger *trigger.Trigger
 	// adopted is what the kernel remembers of the interfaces' tunnels, as long as nothing else is known of them.
 	adopted map[string]vpn.State
 	asked   bool // the sites that were unreachable have been dialled again
-	// up are the interfaces that were connected when last looked at.
+	// up are the interfaces that were connected when last looked at, and have no session that left by NAT before.
 	up map[string]bool
+
+	// peering guards peers. It is held for a moment only, since the events of all tenants pass by it.
+	peering sync.Mutex
 	// peers are the addresses that the other ends of tunnels have now.
 	peers map[string]netip.Addr
 }
@@ -79,7 +88,7 @@ func (f *follower) stop() error {
 
 // heard takes note of what happened to a tunnel.
 func (f *follower) heard(e vpn.Event) {
-	f.mu.Lock()
+	f.peering.Lock()
 	switch e.Kind {
 	case vpn.Up, vpn.Adopted:
 		if peer, err := netip.ParseAddrPort(e.Peer); err == nil {
@@ -88,14 +97,14 @@ func (f *follower) heard(e vpn.Event) {
 	case vpn.Down:
 		delete(f.peers, e.Interface)
 	}
-	f.mu.Unlock()
+	f.peering.Unlock()
 	f.changed()
 }
 
 // peer is the address that the other end of an interface's tunnel has now; not valid where there is none.
 func (f *follower) peer(iface string) netip.Addr {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.peering.Lock()
+	defer f.peering.Unlock()
 	return f.peers[iface]
 }
 
@@ -127,6 +136,19 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
+// takeUp makes a plan what the compartment is and what is followed, once its filters and limits stand.
+func (f *follower) takeUp(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
+	f.following.Lock()
+	defer f.following.Unlock()
+	if err := f.prepare(ctx, ns, plan); err != nil {
+		return err
+	}
+	f.plan = plan
+	plan.writing.Lock()
+	defer plan.writing.Unlock()
+	return f.g.compartments.Set(ctx, ns, plan.compartment(f.state()))
+}
+
 // prepare gets the compartment ready to hold packets, before its links come up, and remembers what the kernel knows of
 // tunnels from before this daemon.
 func (f *follower) prepare(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
@@ -137,7 +159,7 @@ func (f *follower) prepare(ctx context.Context, ns *netns.Namespace, plan *Tenan
 		if err != nil {
 			return err
 		}
-		f.adopted = remembered(plan.SiteRoutes, standing)
+		f.adopted = remembered(plan.SiteRoutes, plan.tunnels(), standing)
 	}
 	links := slices.Sorted(maps.Keys(plan.tunnels()))
 	if f.trigger == nil {
@@ -191,37 +213,45 @@ func (f *follower) state() func(iface string) vpn.State {
 // follow brings routes and held packets to what the tunnels' states demand. A session that left by NAT while its site was
 // unreachable must not outlive that (law 1).
 func (f *follower) follow(ctx context.Context) error {
-	plan, err := f.g.inForce()
-	if err != nil {
-		return nil //nolint:nilerr // nothing is in force yet, or any more
-	}
-	tenant := plan.tenant(f.tenant)
-	if tenant == nil {
+	f.following.Lock()
+	defer f.following.Unlock()
+	if f.plan == nil {
 		return nil
 	}
 	ns, err := f.g.compartments.Open(f.tenant)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil // removed meanwhile, or not made yet
+		return nil // removed meanwhile
 	} else if err != nil {
 		return err
 	}
 	defer ns.Close()
-	tenant.writing.Lock()
-	defer tenant.writing.Unlock()
+	f.plan.writing.Lock()
+	defer f.plan.writing.Unlock()
 	state := f.state()
-	if err := f.g.compartments.SetRoutes(ctx, ns, tenant.compartment(state).Routes); err != nil {
+	if err := f.g.compartments.SetRoutes(ctx, ns, f.plan.compartment(state).Routes); err != nil {
 		return err
 	}
 	var errs []error
-	cameUp, err := f.hold(tenant, state)
+	cameUp, err := f.hold(f.plan, state)
 	for _, iface := range cameUp {
-		errs = append(errs, f.g.forget(ctx, ns, f.tenant, tenant.Sites[iface]))
+		err := f.g.forget(ctx, ns, f.tenant, f.plan.Sites[iface])
+		if err == nil {
+			f.settled(iface)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(append(errs, err)...)
 }
 
-// hold tells the trigger what to do with packets into each tunnel, and returns the interfaces that came up since. Until
-// charon was asked, packets are treated as the daemon before left it: a tunnel that stands goes on.
+// settled notes that no session of an interface that came up leaves by NAT any more.
+func (f *follower) settled(iface string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.up[iface] = true
+}
+
+// hold tells the trigger what to do with packets into each tunnel, and returns the interfaces that came up since, until
+// they are settled. Until charon was asked, packets are treated as the daemon before left it: a tunnel that stands goes on.
 func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (cameUp []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,7 +262,7 @@ func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (c
 		if now == vpn.Connected && !f.up[iface] {
 			cameUp = append(cameUp, iface)
 		}
-		f.up[iface] = now == vpn.Connected
+		f.up[iface] = f.up[iface] && now == vpn.Connected
 		switch {
 		case f.trigger == nil, !known:
 		case now == vpn.Connected:

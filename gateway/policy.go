@@ -60,13 +60,24 @@ func (p *TenantPlan) compartment(state func(iface string) vpn.State) compartment
 	defer p.policy.mu.Unlock()
 	c := p.Compartment
 	c.Routes = slices.Concat(c.Routes, behindVMs(p.tenant))
+	dials := p.dials()
 	c.Routes = append(c.Routes, siteRoutes(p.SiteRoutes, c.Routes, func(iface string) vpn.State {
-		if p.disabled(iface) {
-			return vpn.Unreachable
+		now := state(iface)
+		if p.disabled(iface) || !dials[iface] && now != vpn.Connected {
+			return vpn.Unreachable // a packet could not change that
 		}
-		return state(iface)
+		return now
 	})...)
 	return c
+}
+
+// dials are the site-to-site interfaces, and whether a packet may dial them. policy.mu must be held.
+func (p *TenantPlan) dials() map[string]bool {
+	dials := map[string]bool{}
+	for _, i := range p.VPN {
+		dials[i.Name] = i.Initiate != vpn.Never && !p.disabled(i.Name)
+	}
+	return dials
 }
 
 // disabled tells whether an interface is, be it as declared or by a change of policy. policy.mu must be held.

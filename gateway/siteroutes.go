@@ -45,17 +45,18 @@ func offers(r SiteRoute, state vpn.State) bool {
 }
 
 // remembered is what the kernel knows of tunnels from an earlier daemon: an interface with a post-connection route was
-// connected; one whose trigger route is missing, although it is up and another one has the prefix, was unreachable.
-func remembered(all []SiteRoute, standing compartments.State) map[string]vpn.State {
+// connected, and so was one that has a trigger route although it dials nobody; one that dials and whose trigger route is
+// missing, although it is up and another one has the prefix, was unreachable.
+func remembered(all []SiteRoute, dials map[string]bool, standing compartments.State) map[string]vpn.State {
 	states := map[string]vpn.State{}
 	for _, r := range all {
 		up := slices.ContainsFunc(standing.Links, func(l compartments.LinkState) bool { return l.Name == r.Link && l.Up })
 		links := hops(standing, r.Prefix)
 		switch has := slices.Contains(links, r.Link); {
 		case !up:
-		case r.WhileConnected && has:
+		case has && (r.WhileConnected || !dials[r.Link]):
 			states[r.Link] = vpn.Connected
-		case !r.WhileConnected && !has && len(links) > 0:
+		case dials[r.Link] && !r.WhileConnected && !has && len(links) > 0:
 			states[r.Link] = vpn.Unreachable
 		}
 	}

@@ -79,8 +79,22 @@ func TestTheKernelRemembersTunnelsOfAnEarlierDaemon(t *testing.T) {
 	got := remembered([]SiteRoute{
 		way("IfWe1 10.1.0.0/24 100"), way("IfWe2 10.1.0.0/24 200"), way("IfWe3 10.1.0.0/24 200"),
 		way("IfWe1 10.7.0.0/24 100"), way("IfWe2 10.9.0.0/24 100 post"),
-	}, standing)
+	}, map[string]bool{"IfWe1": true, "IfWe2": true}, standing)
 	if len(got) != 2 || got["IfWe1"] != vpn.Unreachable || got["IfWe2"] != vpn.Connected {
+		t.Errorf("remembered: %v", got)
+	}
+}
+
+// Nobody would dial one that is taken for unreachable, and its packets go elsewhere: it would never come back.
+func TestTheKernelRemembersATunnelThatNobodyDialsByItsRoute(t *testing.T) {
+	standing := compartments.State{
+		Links: []compartments.LinkState{{Name: "IfWe1", Up: true}, {Name: "IfWe2", Up: true}},
+		Routes: []compartments.RouteState{
+			{Prefix: netip.MustParsePrefix("10.1.0.0/24"), NextHops: []compartments.NextHop{{Link: "IfWe2"}}},
+		},
+	}
+	got := remembered([]SiteRoute{way("IfWe1 10.1.0.0/24 100"), way("IfWe2 10.1.0.0/24 200")}, nil, standing)
+	if len(got) != 1 || got["IfWe2"] != vpn.Connected {
 		t.Errorf("remembered: %v", got)
 	}
 }

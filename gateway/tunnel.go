@@ -67,9 +67,7 @@ func (t *TenantPlan) vpn() []vpn.Interface {
 
 // tunnels are the site-to-site interfaces, and whether a packet may dial them.
 func (t *TenantPlan) tunnels() map[string]bool {
-	dials := map[string]bool{}
-	for _, i := range t.vpn() {
-		dials[i.Name] = i.Initiate != vpn.Never && !i.Disabled
-	}
-	return dials
+	t.policy.mu.Lock()
+	defer t.policy.mu.Unlock()
+	return t.dials()
 }

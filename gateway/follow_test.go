@@ -1,0 +1,115 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"bulkhead/compartments"
+	"bulkhead/configs"
+	"bulkhead/filters"
+	"bulkhead/ratelimit"
+	"bulkhead/vpn"
+)
+
+// inForceAs puts a changed plan of Contoso in force and has its loop take it up, which must fail.
+func (d *daemon) inForceAs(t *testing.T, change func(*TenantPlan)) {
+	t.Helper()
+	before, err := d.inForce()
+	must(t, err)
+	next := translate(before.policy, ifIDs{})
+	change(next.tenant("Contoso"))
+	d.mu.Lock()
+	d.plan = next
+	d.mu.Unlock()
+	if err := d.Gateway.change(t.Context(), "Contoso", next.tenant("Contoso")); err == nil {
+		t.Fatal("the plan is taken up, want one that fails")
+	}
+}
+
+func TestRoutesOfADeclarationWaitForItsFilters(t *testing.T) {
+	d := newMachine(t).open(t)
+	d.apply(t, contoso)
+	late := netip.MustParsePrefix("10.77.0.0/16")
+	d.inForceAs(t, func(p *TenantPlan) {
+		p.addRoute(compartments.Route{Prefix: late, NextHop: netip.MustParseAddr("10.0.254.9"), Link: "IfCi1"})
+		p.Filters = []filters.Filter{{}} // of no link
+	})
+	must(t, d.follower("Contoso").follow(t.Context()))
+	state, err := d.state(t.Context(), "Contoso")
+	must(t, err)
+	if links := hops(state, late); len(links) > 0 {
+		t.Errorf("%v is routed by %v, and its filters do not stand", late, links)
+	}
+}
+
+func TestWhatIsNoLongerDeclaredPassesNothingUntilItIsGone(t *testing.T) {
+	d := newMachine(t).open(t)
+	d.apply(t, contoso)
+	d.inForceAs(t, func(p *TenantPlan) {
+		p.Compartment.Links = slices.DeleteFunc(p.Compartment.Links, func(l compartments.Link) bool { return l.Name == "IfCi1" })
+		p.Limits = []ratelimit.Limit{{Link: "nowhere", TxKbps: 1}}
+	})
+	hits, err := filters.Hits(d.compartment(t, "Contoso"))
+	must(t, err)
+	for _, arriving := range []bool{true, false} {
+		closed := filters.Hit{Link: "IfCi1", Arriving: arriving, Rule: filters.Rest}
+		if !slices.ContainsFunc(hits, func(h filters.Hit) bool { h.Packets, h.Bytes = 0, 0; return h == closed }) {
+			t.Errorf("filters %+v, want that IfCi1 is shut (arriving: %v)", hits, arriving)
+		}
+	}
+	d.apply(t, contoso)
+	if hits, err := filters.Hits(d.compartment(t, "Contoso")); err != nil || len(hits) > 0 {
+		t.Errorf("filters %+v are left, error %v", hits, err)
+	}
+}
+
+func TestASiteThatDialsGivesWayWhileItIsNotConnected(t *testing.T) {
+	p := &TenantPlan{
+		policy: &policy{}, tenant: &configs.Tenant{},
+		VPN:        []vpn.Interface{{Name: "IfWe1", Initiate: vpn.Never}, {Name: "IfWe2", Initiate: vpn.OnDemand}},
+		SiteRoutes: []SiteRoute{way("IfWe1 10.1.0.0/24 100"), way("IfWe2 10.1.0.0/24 200")},
+	}
+	for state, want := range map[vpn.State]int{vpn.Disconnected: 1, vpn.Connecting: 1, vpn.Unreachable: 1, vpn.Connected: 2} {
+		got := p.compartment(func(iface string) vpn.State {
+			return map[string]vpn.State{"IfWe1": state, "IfWe2": vpn.Connected}[iface]
+		}).Routes
+		if len(got) != want || got[len(got)-1].Link != "IfWe2" {
+			t.Errorf("%s: %v, want %d routes", state, got, want)
+		}
+	}
+}
+
+func TestSessionsAreForgottenUntilItSucceeds(t *testing.T) {
+	d := newMachine(t).open(t)
+	f := d.follower("Contoso")
+	p := &TenantPlan{policy: &policy{}, tenant: &configs.Tenant{}, VPN: []vpn.Interface{{Name: "IfCe1"}}}
+	look := func(state vpn.State) int {
+		cameUp, err := f.hold(p, func(string) vpn.State { return state })
+		must(t, err)
+		return len(cameUp)
+	}
+	if first, again := look(vpn.Connected), look(vpn.Connected); first != 1 || again != 1 {
+		t.Errorf("came up %d and %d, want once each", first, again)
+	}
+	f.settled("IfCe1")
+	if look(vpn.Connected) != 0 {
+		t.Error("it came up again, and had not been down")
+	}
+	look(vpn.Disconnected)
+	if look(vpn.Connected) != 1 {
+		t.Error("it did not come up again")
+	}
+}
+
+// The events of all tenants pass by each follower in turn.
+func TestATenantThatIsWorkedOnHoldsUpNoEvents(t *testing.T) {
+	d := newMachine(t).open(t)
+	f := d.follower("Contoso")
+	f.mu.Lock() // as while its trigger is made
+	defer f.mu.Unlock()
+	f.heard(vpn.Event{Tenant: "Contoso", Interface: "IfCe1", Kind: vpn.Up, Peer: "198.51.100.7:500"})
+	if peer := f.peer("IfCe1"); peer != netip.MustParseAddr("198.51.100.7") {
+		t.Errorf("the peer is at %v", peer)
+	}
+}
