@@ -106,6 +106,8 @@ func (m *Manager) loadCredentials(ctx context.Context, c *client) error {
 		for _, der := range lists {
 			load("a revocation list", "load-cert", "type", "X509_CRL", "flag", "NONE", "data", string(der))
 		}
+		// charon goes by the first list that it finds good, and may have kept the one before this in its cache.
+		load("forgetting earlier revocation lists", "flush-certs", "type", "X509_CRL")
 	}
 	return errors.Join(errs...)
 }
