@@ -101,7 +101,7 @@ func translateRADIUS(cfg *configs.Config) radius.Config {
 		Certificate: own.Certificate, PrivateKey: own.PrivateKey, Strict: own.Revocation == vpn.RevocationStrict,
 	}
 	if own.Revocation != vpn.RevocationOff {
-		c.RevocationLists = own.RevocationLists
+		c.RevocationLists, c.Responders = own.RevocationLists, true
 	}
 	for _, t := range cfg.Tenants {
 		for _, s := range t.SiteToSite {

@@ -170,7 +170,12 @@ func TestEAPSitesWithCertificatesAreVouchedForByTheirOwnAuthorities(t *testing.T
 	w.contoso.Revoke(revoked)
 	list, err := w.contoso.CRL()
 	must(t, err)
-	w.users.RevocationLists = [][]byte{list}
+	w.users.RevocationLists, w.users.Responders = [][]byte{list}, true
+	responder := "http://127.0.0.1:8888"
+	takenBack := w.issue(w.contoso, pki.Request{CommonName: "IfCe1", Names: []string{"IfCe1"}, OCSP: responder})
+	confirmed := w.issue(w.contoso, pki.Request{CommonName: "IfCe1", Names: []string{"IfCe1"}, OCSP: responder})
+	w.contoso.Revoke(takenBack) // after the list was made
+	w.respond(w.contoso)
 	w.users.Sites = []radius.Site{
 		{Name: "IfCe1", Authorities: [][]byte{w.contoso.Raw}},
 		{Name: `FABRIKAM\IfWe1`, Password: vpn.Secret("sécret of Woodgrove"), Authorities: [][]byte{w.provider.Raw}},
@@ -191,6 +196,8 @@ func TestEAPSitesWithCertificatesAreVouchedForByTheirOwnAuthorities(t *testing.T
 		{w.issue(w.provider, pki.Request{CommonName: "IfCe1", Names: []string{"IfCe1"}}), "IfCe1", false},
 		{w.issue(w.contoso, pki.Request{CommonName: `FABRIKAM\IfWe1`, Names: []string{`FABRIKAM\IfWe1`}}), `FABRIKAM\IfWe1`, false},
 		{revoked, "IfCe1", false},
+		{takenBack, "IfCe1", false},
+		{confirmed, "IfCe1", true},
 	} {
 		contoso.restart()
 		contoso.be(c.user, "none", w.provider, func(conn map[string]any) {
@@ -203,6 +210,7 @@ func TestEAPSitesWithCertificatesAreVouchedForByTheirOwnAuthorities(t *testing.T
 		contoso.dial()
 		if c.good {
 			waitState(t, w.manager, "Contoso", vpn.Connected)
+			must(t, w.manager.Disconnect(t.Context(), "Contoso", "IfCe1"))
 			continue
 		}
 		if got := w.refusal(from); !strings.Contains(got, "RADIUS refused the user "+c.user) {

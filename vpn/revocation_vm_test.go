@@ -40,17 +40,7 @@ func TestARespondersWordOnACertificateCountsUnlessRevocationIsOff(t *testing.T) 
 	site := n.site["Contoso"]
 	revoked := c.issue(c.contoso, pki.Request{CommonName: "NY", OCSP: "http://127.0.0.1:8888"})
 	c.contoso.Revoke(revoked)
-	args, err := c.contoso.Responder(t.TempDir())
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	var responder sync.WaitGroup
-	responder.Go(func() { _, _ = n.charon.node.Run(ctx, "openssl", append(args, "-port", "8888")...) })
-	defer responder.Wait()
-	defer cancel()
-	eventually(t, 20*time.Second, "the responder", func() bool {
-		listening, err := n.charon.node.Run(ctx, "ss", "-Hltn", "sport", "=", ":8888")
-		return err == nil && strings.Contains(listening, ":8888")
-	})
+	n.respond(c.contoso)
 
 	credentials := c.credentials(c.gateway)
 	must(t, m.SetCredentials(t.Context(), credentials))
@@ -65,4 +55,19 @@ func TestARespondersWordOnACertificateCountsUnlessRevocationIsOff(t *testing.T) 
 	must(t, m.SetCredentials(t.Context(), credentials))
 	site.dial()
 	waitState(t, m, "Contoso", vpn.Connected)
+}
+
+// respond has an authority's OCSP responder answer at 127.0.0.1:8888 of the gateway until the test ends.
+func (n *network) respond(a *pki.Authority) {
+	n.t.Helper()
+	args, err := a.Responder(n.t.TempDir())
+	must(n.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var responder sync.WaitGroup
+	responder.Go(func() { _, _ = n.charon.node.Run(ctx, "openssl", append(args, "-port", "8888")...) })
+	n.t.Cleanup(func() { cancel(); responder.Wait() })
+	eventually(n.t, 20*time.Second, "the responder", func() bool {
+		listening, err := n.charon.node.Run(ctx, "ss", "-Hltn", "sport", "=", ":8888")
+		return err == nil && strings.Contains(listening, ":8888")
+	})
 }

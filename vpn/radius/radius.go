@@ -27,9 +27,11 @@ type Config struct {
 	// Certificate is the gateway's, in DER, leaf first, and PrivateKey its key in PEM. Without them there is no EAP-TLS.
 	Certificate [][]byte
 	PrivateKey  vpn.Secret
-	// RevocationLists are CRLs in DER. What an authority without a list issued is good, unless Strict.
-	RevocationLists [][]byte
-	Strict          bool
+	// RevocationLists are CRLs in DER, and Responders has the OCSP responders asked that certificates name (RFC 6960). What
+	// is on no list and of no responder that answers is good, unless Strict: then it must be held against the authority's
+	// list where there is one, and by a responder where there is none.
+	RevocationLists    [][]byte
+	Responders, Strict bool
 	// Sites are the users of S2S interfaces.
 	Sites []Site
 	// Upstream are the provider's servers, in the order in which they are asked. Without, users who are no sites are

@@ -45,6 +45,8 @@ const upstream = "upstream"
 type module struct {
 	Name        string
 	CheckCRL    bool
+	OCSP        bool
+	SoftOCSP    bool   // a responder that does not answer has no objection
 	Authorities string // a file's path; without there is no EAP-TLS
 }
 
@@ -115,7 +117,11 @@ func eapModule(dir string, c Config, s Site, files rendered) (module, error) {
 		return module{}, err
 	}
 	files[file] = append(trusted, encode("X509 CRL", lists...)...)
-	return module{Name: name, CheckCRL: c.Strict || len(lists) > 0, Authorities: dir + "/" + file}, nil
+	listed := len(lists) > 0
+	return module{
+		Name: name, Authorities: dir + "/" + file,
+		CheckCRL: listed || c.Strict && !c.Responders, OCSP: c.Responders, SoftOCSP: listed || !c.Strict,
+	}, nil
 }
 
 // listsOf picks the lists that one of the authorities signed. Another one's of the same name are not among them.
