@@ -31,15 +31,13 @@ const (
 )
 
 // SetPolicers makes want all that bounds peers. The limits of a peer's tunnels add up; a peer with a tunnel that has no
-// limit is not bound. What a peer used up stays used up, also when its limit changes.
+// limit is not bound. What a peer used up stays used up, also when its limit changes. It carries on past a peer that cannot
+// be bounded.
 func (d *Dataplane) SetPolicers(want []Policer) error {
 	rates, err := ratesOf(want)
-	if err != nil {
-		return err
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var errs []error
+	errs := []error{err}
 	for peer, rate := range rates {
 		if d.policers[peer] == rate {
 			continue
@@ -65,9 +63,11 @@ type policerRate struct{ price, depth uint64 }
 func ratesOf(want []Policer) (map[doorsAddress]policerRate, error) {
 	kbps := make(map[doorsAddress]uint64)
 	unlimited := make(map[doorsAddress]bool)
+	var errs []error
 	for _, p := range want {
 		if !unicast(p.Peer) {
-			return nil, fmt.Errorf("policer: %v is not an address that a peer can have", p.Peer)
+			errs = append(errs, fmt.Errorf("policer: %v is not an address that a peer can have", p.Peer))
+			continue
 		}
 		peer := toAddress(p.Peer)
 		kbps[peer] += p.Kbps
@@ -82,7 +82,7 @@ func ratesOf(want []Policer) (map[doorsAddress]policerRate, error) {
 		price := max(uint64(octet*shift), 1)
 		rates[peer] = policerRate{price: price, depth: uint64(depth)}
 	}
-	return rates, nil
+	return rates, few(errs)
 }
 
 // readPolicers reads what the kernel holds.

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -146,5 +147,16 @@ func TestTheLimitsOfAPeersTunnelsAddUp(t *testing.T) {
 	}
 	if _, err := ratesOf([]Policer{{Peer: netip.Addr{}, Kbps: 1}}); err == nil {
 		t.Error("a policer of no peer was taken")
+	}
+}
+
+func TestAPeerThatCannotBeBoundedLeavesTheOthersBounded(t *testing.T) {
+	d := policed(t)
+	err := d.SetPolicers([]Policer{{netip.MustParseAddr("fe80::1%If2"), 1}, {peer, 1}})
+	if err == nil || !strings.Contains(err.Error(), "fe80::1%If2") {
+		t.Errorf("error %v, want one that names the peer", err)
+	}
+	if _, bounded := d.policers[toAddress(peer)]; !bounded || len(d.policers) != 1 {
+		t.Errorf("policers of %v, want of %v alone", d.policers, peer)
 	}
 }

@@ -35,7 +35,8 @@ type follower struct {
 	trigger *trigger.Trigger
 	// adopted is what the kernel remembers of the interfaces' tunnels, as long as nothing else is known of them.
 	adopted map[string]vpn.State
-	asked   bool // the sites that were unreachable have been dialled again
+	// asked are the interfaces whose sites were unreachable then and have been dialled again.
+	asked map[string]bool
 	// up are the interfaces that were connected when last looked at, and have no session that left by NAT before.
 	up map[string]bool
 
@@ -55,7 +56,7 @@ func (g *Gateway) follower(tenant string) *follower {
 	ctx, cancel := context.WithCancel(g.ctx)
 	f := &follower{
 		g: g, tenant: tenant, kick: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}),
-		up: map[string]bool{}, peers: map[string]netip.Addr{},
+		asked: map[string]bool{}, up: map[string]bool{}, peers: map[string]netip.Addr{},
 	}
 	g.followers[tenant] = f
 	go f.run(ctx)
@@ -91,7 +92,8 @@ func (f *follower) heard(e vpn.Event) {
 	f.peering.Lock()
 	switch e.Kind {
 	case vpn.Up, vpn.Adopted:
-		if peer, err := netip.ParseAddrPort(e.Peer); err == nil {
+		// A neighbour on the link itself is not bounded: its address is nobody's at door 2.
+		if peer, err := netip.ParseAddrPort(e.Peer); err == nil && peer.Addr().IsGlobalUnicast() {
 			f.peers[e.Interface] = peer.Addr()
 		}
 	case vpn.Down:
@@ -178,23 +180,20 @@ func (f *follower) prepare(ctx context.Context, ns *netns.Namespace, plan *Tenan
 	return f.trigger.Set(links)
 }
 
-// state of an interface's tunnel. What charon has not been asked about is as the kernel remembers it; a site that was
-// unreachable before the daemon began is so until its tunnel comes up.
+// state of an interface's tunnel; empty where the interface has not been declared to charon's manager yet. What charon has
+// not been asked about is as the kernel remembers it; a site that was unreachable before the daemon began is so until its
+// tunnel comes up.
 func (f *follower) state() func(iface string) vpn.State {
 	states := f.g.vpn.States(f.tenant)
 	ready := f.g.charonKnown()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	adopted := maps.Clone(f.adopted)
-	if ready && !f.asked {
-		f.asked = true
-		for iface, s := range adopted {
-			if s == vpn.Unreachable {
-				f.g.vpn.Dial(f.tenant, iface) // as the earlier daemon did, from time to time
-			}
-		}
-	}
 	for iface, s := range states {
+		if ready && adopted[iface] == vpn.Unreachable && !f.asked[iface] {
+			f.asked[iface] = true
+			f.g.vpn.Dial(f.tenant, iface) // as the earlier daemon did, from time to time
+		}
 		if known := s == vpn.Connected || s == vpn.Unreachable; known || ready && adopted[iface] == vpn.Connected {
 			delete(adopted, iface)
 			if ready {
@@ -210,8 +209,8 @@ func (f *follower) state() func(iface string) vpn.State {
 	}
 }
 
-// follow brings routes and held packets to what the tunnels' states demand. A session that left by NAT while its site was
-// unreachable must not outlive that (law 1).
+// follow brings routes and held packets to what the tunnels' states demand; a route that fails keeps no packets waiting.
+// A session that left by NAT while its site was unreachable must not outlive that (law 1).
 func (f *follower) follow(ctx context.Context) error {
 	f.following.Lock()
 	defer f.following.Unlock()
@@ -228,11 +227,8 @@ func (f *follower) follow(ctx context.Context) error {
 	f.plan.writing.Lock()
 	defer f.plan.writing.Unlock()
 	state := f.state()
-	if err := f.g.compartments.SetRoutes(ctx, ns, f.plan.compartment(state).Routes); err != nil {
-		return err
-	}
-	var errs []error
-	cameUp, err := f.hold(f.plan, state)
+	errs := []error{f.g.compartments.SetRoutes(ctx, ns, f.plan.compartment(state).Routes)}
+	cameUp, err := f.hold(f.plan, state, f.g.charonKnown())
 	for _, iface := range cameUp {
 		err := f.g.forget(ctx, ns, f.tenant, f.plan.Sites[iface])
 		if err == nil {
@@ -251,11 +247,11 @@ func (f *follower) settled(iface string) {
 }
 
 // hold tells the trigger what to do with packets into each tunnel, and returns the interfaces that came up since, until
-// they are settled. Until charon was asked, packets are treated as the daemon before left it: a tunnel that stands goes on.
-func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (cameUp []string, err error) {
+// they are settled. Until charon has been reached, and was told of the interface, packets are treated as the daemon before
+// left it: a tunnel that stands goes on.
+func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State, known bool) (cameUp []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := f.g.charonKnown()
 	var errs []error
 	for iface, dials := range plan.tunnels() {
 		now := state(iface)
@@ -264,9 +260,10 @@ func (f *follower) hold(plan *TenantPlan, state func(iface string) vpn.State) (c
 		}
 		f.up[iface] = f.up[iface] && now == vpn.Connected
 		switch {
-		case f.trigger == nil, !known:
+		case f.trigger == nil:
 		case now == vpn.Connected:
 			errs = append(errs, f.trigger.Release(iface))
+		case !known, now == "":
 		case now == vpn.Connecting, now != vpn.Unreachable && dials:
 			errs = append(errs, f.trigger.Hold(iface))
 		default:

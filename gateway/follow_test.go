@@ -8,7 +8,11 @@ import (
 	"bulkhead/compartments"
 	"bulkhead/configs"
 	"bulkhead/filters"
+	"bulkhead/internal/netns"
+	"bulkhead/internal/nft"
+	"bulkhead/internal/testenv"
 	"bulkhead/ratelimit"
+	"bulkhead/trigger"
 	"bulkhead/vpn"
 )
 
@@ -85,7 +89,7 @@ func TestSessionsAreForgottenUntilItSucceeds(t *testing.T) {
 	f := d.follower("Contoso")
 	p := &TenantPlan{policy: &policy{}, tenant: &configs.Tenant{}, VPN: []vpn.Interface{{Name: "IfCe1"}}}
 	look := func(state vpn.State) int {
-		cameUp, err := f.hold(p, func(string) vpn.State { return state })
+		cameUp, err := f.hold(p, func(string) vpn.State { return state }, true)
 		must(t, err)
 		return len(cameUp)
 	}
@@ -102,6 +106,69 @@ func TestSessionsAreForgottenUntilItSucceeds(t *testing.T) {
 	}
 }
 
+func TestPacketsAreTreatedAsTheDaemonBeforeDidUntilATunnelIsKnown(t *testing.T) {
+	d := newMachine(t).open(t)
+	ns := testenv.Namespace(t)
+	f := d.follower("Contoso")
+	f.holdBy(t, ns)
+	p := &TenantPlan{policy: &policy{}, tenant: &configs.Tenant{}, VPN: []vpn.Interface{{Name: "IfCe1"}}}
+	for _, c := range []struct {
+		what  string
+		state vpn.State
+		known bool
+		want  string
+	}{
+		{"it comes up while others are still told to charon", vpn.Connected, false, "open"},
+		{"it is declared anew, and not told to charon yet", "", true, "open"},
+		{"charon has not been reached", vpn.Disconnected, false, "open"},
+		{"charon says that it is down", vpn.Disconnected, true, "held"},
+		{"it is unreachable", vpn.Unreachable, true, "refused"},
+	} {
+		_, err := f.hold(p, func(string) vpn.State { return c.state }, c.known)
+		must(t, err)
+		if got := held(t, ns); got != c.want {
+			t.Errorf("%s: packets are %s, want %s", c.what, got, c.want)
+		}
+	}
+}
+
+// holdBy gives the follower a trigger for IfCe1, which is closed with it.
+func (f *follower) holdBy(t *testing.T, ns *netns.Namespace) {
+	t.Helper()
+	held, err := trigger.Open(ns, trigger.Options{Log: f.g.log, Wanted: func(string) {}})
+	must(t, err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.trigger = held
+	must(t, held.Set([]string{"IfCe1"}))
+}
+
+// held is what happens to packets into IfCe1.
+func held(t *testing.T, ns *netns.Namespace) string {
+	t.Helper()
+	chains, err := nft.ReadChains(ns, "bulkhead-trigger", "links")
+	must(t, err)
+	return chains["IfCe1"]
+}
+
+func TestPacketsOfATunnelThatIsUpDoNotWaitForARouteThatFails(t *testing.T) {
+	d := newMachine(t).open(t)
+	d.apply(t, contoso)
+	f, ns := d.follower("Contoso"), d.compartment(t, "Contoso")
+	f.holdBy(t, ns)
+	f.following.Lock()
+	f.adopted = map[string]vpn.State{"IfCe1": vpn.Connected}
+	f.plan.VPN = []vpn.Interface{{Name: "IfCe1"}}
+	f.plan.addRoute(compartments.Route{Prefix: netip.MustParsePrefix("10.77.0.0/16"), Link: "nowhere"})
+	f.following.Unlock()
+	if err := f.follow(t.Context()); err == nil {
+		t.Error("the route by a link that is not there did not fail")
+	}
+	if got := held(t, ns); got != "open" {
+		t.Errorf("packets are %s, want open", got)
+	}
+}
+
 // The events of all tenants pass by each follower in turn.
 func TestATenantThatIsWorkedOnHoldsUpNoEvents(t *testing.T) {
 	d := newMachine(t).open(t)
@@ -111,5 +178,9 @@ func TestATenantThatIsWorkedOnHoldsUpNoEvents(t *testing.T) {
 	f.heard(vpn.Event{Tenant: "Contoso", Interface: "IfCe1", Kind: vpn.Up, Peer: "198.51.100.7:500"})
 	if peer := f.peer("IfCe1"); peer != netip.MustParseAddr("198.51.100.7") {
 		t.Errorf("the peer is at %v", peer)
+	}
+	f.heard(vpn.Event{Tenant: "Contoso", Interface: "IfCe2", Kind: vpn.Up, Peer: "[fe80::1%If2]:500"})
+	if peer := f.peer("IfCe2"); peer.IsValid() {
+		t.Errorf("the neighbour %v would be bounded", peer)
 	}
 }
