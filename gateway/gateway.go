@@ -25,6 +25,8 @@ type Options struct {
 	RunDir string
 	// CharonSocket is the path of charon's VICI socket.
 	CharonSocket string
+	// CharonSettings is the file of settings that charon includes; charon.conf in RunDir where empty.
+	CharonSettings string
 	// RADIUSDir is the folder of FreeRADIUS's configuration; radius in RunDir where empty.
 	RADIUSDir string
 	// Log receives events and failures.
@@ -87,12 +89,15 @@ func Open(o Options) (*Gateway, error) {
 		pins:         pins,
 		compartments: rooms,
 		doors:        doors,
-		vpn: vpn.New(vpn.Options{Socket: o.CharonSocket, Log: o.Log, OnEvent: func(e vpn.Event) {
-			select {
-			case events <- e:
-			case <-ctx.Done():
-			}
-		}}),
+		vpn: vpn.New(vpn.Options{
+			Socket: o.CharonSocket, Settings: cmp.Or(o.CharonSettings, filepath.Join(o.RunDir, "charon.conf")), Log: o.Log,
+			OnEvent: func(e vpn.Event) {
+				select {
+				case events <- e:
+				case <-ctx.Done():
+				}
+			},
+		}),
 		events: events,
 		mend:   make(chan struct{}, 1),
 

@@ -56,11 +56,15 @@ func StartCharon(ctx context.Context, n *Node, dir string) (*Charon, error) {
 // radiusDir is the folder of the FreeRADIUS that a charon asks, in that charon's folder.
 func radiusDir(charonDir string) string { return filepath.Join(charonDir, "radius") }
 
+// settingsFile is what the daemon sets of a charon, in that charon's folder.
+func settingsFile(charonDir string) string { return filepath.Join(charonDir, "daemon.conf") }
+
 // labSettings is what charon needs to run beside others: a socket and a RADIUS server of its own, and a log on its
 // standard error.
 func labSettings(socket, dir string) string {
 	return fmt.Sprintf(`
 include %[2]s
+include %[3]s
 charon {
   plugins { vici { socket = unix://%[1]s } }
   filelog {
@@ -72,7 +76,7 @@ charon {
     }
   }
 }
-`, socket, radius.CharonConf(radiusDir(dir)))
+`, socket, radius.CharonConf(radiusDir(dir)), settingsFile(dir))
 }
 
 // FlushXFRM removes all SAs and policies from a namespace.

@@ -50,5 +50,5 @@ func ConfigDir(dir string) error {
 func (l *Lab) StartDaemon(ctx context.Context, binary, runDir, configDir string) (*Process, error) {
 	return startProcess(ctx, l.Gateway(), l.dir, "bulkhead", nil, binary, "daemon",
 		"--config", configDir, "--run-dir", runDir, "--charon-socket", l.GatewayCharonSocket(),
-		"--radius-dir", l.GatewayRADIUSDir())
+		"--charon-settings", settingsFile(filepath.Dir(l.GatewayCharonSocket())), "--radius-dir", l.GatewayRADIUSDir())
 }

@@ -25,7 +25,7 @@ const defaultCharonSocket = "/run/charon.vici"
 const charonPatience = 5 * time.Second
 
 func daemonCommand(runDir *string) *cobra.Command {
-	var configDir, charon, radius string
+	var configDir, charon, settings, radius string
 	cmd := &cobra.Command{
 		Use:   "daemon --config DIR",
 		Short: "Run the gateway in the foreground on a folder's declarations",
@@ -36,12 +36,14 @@ func daemonCommand(runDir *string) *cobra.Command {
 				return err
 			}
 			return runDaemon(cmd.Context(), cmd.ErrOrStderr(), dir, gateway.Options{
-				RunDir: *runDir, CharonSocket: charon, RADIUSDir: radius,
+				RunDir: *runDir, CharonSocket: charon, CharonSettings: settings, RADIUSDir: radius,
 			})
 		},
 	}
 	cmd.Flags().StringVar(&configDir, "config", "", "folder of the declarations (required)")
 	cmd.Flags().StringVar(&charon, "charon-socket", defaultCharonSocket, "charon's VICI socket")
+	cmd.Flags().StringVar(&settings, "charon-settings", "",
+		"file of settings that charon includes (default: charon.conf in --run-dir)")
 	cmd.Flags().StringVar(&radius, "radius-dir", "", "folder of FreeRADIUS's configuration (default: radius in --run-dir)")
 	_ = cmd.MarkFlagRequired("config")
 	return cmd
