@@ -98,14 +98,15 @@ func TestEachSetOfAuthoritiesHasAModuleThatTrustsNoOther(t *testing.T) {
 		}
 	}
 	if got := strings.Count(string(out[radiusdFile]), "check_crl = yes"); got != 1 {
-		t.Errorf("%d modules look at a list, want the tenant's: another authority's of the same name is none of the provider's", got)
+		t.Errorf("%d modules look at a list, want the tenant's: the provider's authority has the same name, and none", got)
 	}
 	c.Responders = true
 	if got := string(files(t, c)[radiusdFile]); strings.Count(got, "softfail = yes") != 2 {
 		t.Errorf("responders that do not answer must not refuse anybody:\n%s", got)
 	}
 	c.Strict = true
-	if got := string(files(t, c)[radiusdFile]); strings.Count(got, "softfail = no") != 1 || strings.Count(got, "check_crl = yes") != 1 {
+	if got := string(files(t, c)[radiusdFile]); strings.Count(got, "softfail = no") != 1 ||
+		strings.Count(got, "check_crl = yes") != 1 {
 		t.Errorf("strict: an authority without a list needs a responder:\n%s", got)
 	}
 	c.Responders = false
