@@ -9,17 +9,17 @@ import (
 	"bulkhead/nat"
 )
 
-// routeEvents passes on what happens to tunnels to those who follow them, until ctx ends.
-func (g *Gateway) routeEvents(ctx context.Context) error {
+// routeEvents passes on what happens to tunnels to those who follow them, as long as their source runs. That ends with
+// ctx, but not before all of its events are taken: where charon ends at the same time, there is one of each tunnel.
+func (g *Gateway) routeEvents(ctx context.Context, source func(context.Context) error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- source(ctx) }()
 	for {
 		select {
-		case <-ctx.Done():
-			return nil
+		case err := <-ended:
+			return err
 		case event := <-g.events:
-			g.mu.Lock()
-			f := g.followers[event.Tenant]
-			g.mu.Unlock()
-			if f != nil {
+			if f := g.following(event.Tenant); f != nil {
 				f.heard(event)
 				g.repolice()
 			}

@@ -63,6 +63,13 @@ func (g *Gateway) follower(tenant string) *follower {
 	return f
 }
 
+// following is the named tenant's follower, nil where there is none.
+func (g *Gateway) following(tenant string) *follower {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.followers[tenant]
+}
+
 // unfollow ends the named tenant's follower. Packets that are held are dropped, as with a daemon that dies.
 func (g *Gateway) unfollow(tenant string) error {
 	g.mu.Lock()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"testing"
@@ -183,4 +184,16 @@ func TestATenantThatIsWorkedOnHoldsUpNoEvents(t *testing.T) {
 	if peer := f.peer("IfCe2"); peer.IsValid() {
 		t.Errorf("the neighbour %v would be bounded", peer)
 	}
+}
+
+func TestTheDaemonEndsWhileAllTunnelsGoDown(t *testing.T) {
+	d := newMachine(t).open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	must(t, d.routeEvents(ctx, func(context.Context) error {
+		for range 10 * cap(d.events) {
+			d.events <- vpn.Event{Tenant: "Contoso", Interface: "IfCe1", Kind: vpn.Down}
+		}
+		return nil
+	}))
 }

@@ -149,8 +149,7 @@ func (g *Gateway) Close() error {
 // from the provider network where customer addresses live, until ctx ends.
 func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.vpn.Run(ctx) })
-	group.Go(func() error { return g.routeEvents(ctx) })
+	group.Go(func() error { return g.routeEvents(ctx, g.vpn.Run) })
 	group.Go(func() error { return g.charonReady(ctx) })
 	group.Go(func() error { return g.watchNICs(ctx) })
 	group.Go(func() error { return g.police(ctx) })

@@ -25,6 +25,8 @@ func (g *Gateway) PeerConfig(tenant, iface, device string, secret bool) (string,
 	if t == nil {
 		return "", fmt.Errorf("no tenant is called %q; declared are %v", tenant, plan.names())
 	}
+	t.policy.mu.Lock() // an interface may be disabled just now
+	defer t.policy.mu.Unlock()
 	site := slices.IndexFunc(t.tenant.SiteToSite, func(s configs.SiteToSite) bool { return s.Name == iface })
 	if site < 0 {
 		return "", fmt.Errorf("tenant %s has no site-to-site interface %q", tenant, iface)

@@ -43,9 +43,7 @@ func (g *Gateway) repolice() {
 func (g *Gateway) policers() []dataplane.Policer {
 	var all []dataplane.Policer
 	for _, t := range g.tenants() {
-		g.mu.Lock()
-		f := g.followers[t.Name]
-		g.mu.Unlock()
+		f := g.following(t.Name)
 		limits := map[string]ratelimit.Limit{}
 		for _, l := range t.Limits {
 			limits[l.Link] = l

@@ -42,7 +42,9 @@ func (g *Gateway) Tunnel(ctx context.Context, tenant, iface string, action Tunne
 	if _, ok := t.tunnels()[iface]; !ok {
 		return fmt.Errorf("tenant %s has no site-to-site interface %q", tenant, iface)
 	}
-	defer g.follower(tenant).changed()
+	if f := g.following(tenant); f != nil {
+		defer f.changed()
+	}
 	switch action {
 	case TunnelConnect:
 		return g.vpn.Connect(ctx, tenant, iface)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"bulkhead/internal/netns"
+	"bulkhead/internal/nft"
 	"bulkhead/internal/testenv"
 	"bulkhead/trigger"
 )
@@ -131,4 +132,20 @@ func TestARefusedSiteThatComesUpWithoutTheDaemonIsReached(t *testing.T) {
 		_, _ = c.Write([]byte("passes")) // until then it learns that the host is unreachable
 		return len(got) > 0
 	})
+}
+
+func TestTheRulesOfAnotherReleaseAreReplacedAndATunnelThatIsUpGoesOn(t *testing.T) {
+	n := newNetwork(t)
+	got := listen(t, n.ny, nyAddr)
+	_, err := nft.Apply(n.gw, nft.Table{
+		Name: "bulkhead-trigger", Sets: []nft.Set{nft.Chains("links", nil)},
+		Chains: []nft.Chain{{Name: "held"}, {Name: "refused"}, {Name: "open"}},
+	})
+	must(t, err)
+	must(t, nft.ChangeChains(n.gw, "bulkhead-trigger", "links", nil, map[string]string{"IfCe1": "open"}))
+	_, asked := opened(t, n, trigger.Options{})
+	send(t, socket(t, n.vm, nyAddr), "the tunnel is up")
+	wantGot(t, got, "the tunnel is up")
+	send(t, socket(t, n.vm, sfAddr), "this one is not")
+	wantAsked(t, asked, "IfCe2")
 }

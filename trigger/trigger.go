@@ -96,6 +96,11 @@ func (t *Trigger) Set(links []string) error {
 	if t.closed {
 		return errClosed
 	}
+	// Another release's table is replaced, and its links go with it.
+	before, err := readStates(t.ns)
+	if err != nil {
+		return fmt.Errorf("hold packets: %w", err)
+	}
 	if err := apply(t.ns); err != nil {
 		return fmt.Errorf("hold packets: %w", err)
 	}
@@ -107,7 +112,7 @@ func (t *Trigger) Set(links []string) error {
 	for _, name := range links {
 		l := t.links[name]
 		if l == nil {
-			l = &link{name: name, state: have[name]}
+			l = &link{name: name, state: before[name]}
 			if l.state == "" {
 				l.state = held
 			}

@@ -14,13 +14,17 @@ import (
 	"bulkhead/internal/netns"
 )
 
-// ReadChains reads a map of [Chains] of a table that stands: link names and the chains that their packets go to.
+// ReadChains reads a map of [Chains] of a table: link names and the chains that their packets go to. In a table that is
+// not there are none.
 func ReadChains(ns *netns.Namespace, table, name string) (byLink map[string]string, err error) {
 	conn, err := open(ns)
 	if err != nil {
 		return nil, err
 	}
 	defer closeConn(conn, &err)
+	if stands, err := find(conn, table); err != nil || stands == nil {
+		return nil, err
+	}
 	elements, err := conn.GetSetElements(setOf(table, name))
 	if err != nil {
 		return nil, fmt.Errorf("nftables table %s: read map %s: %w", table, name, err)
