@@ -41,10 +41,13 @@ type Event struct {
 // subscriptions are charon's events that the Manager needs, besides its log.
 var subscriptions = []string{"ike-updown", "ike-rekey", "ike-update", "child-updown", "child-rekey"}
 
-// logSubscription is charon's log, which comes by a session of its own and is read every logPause.
+// logSubscription is charon's log, which comes by a session of its own.
+const logSubscription = "log"
+
+// The pauses between two looks at each session, when little comes.
 const (
-	logSubscription = "log"
-	logPause        = 100 * time.Millisecond
+	eventPause = 5 * time.Millisecond
+	logPause   = 100 * time.Millisecond
 )
 
 // watcher turns charon's events into changes of the Manager's tunnels and Events. One goroutine uses it.
@@ -75,8 +78,8 @@ type said struct {
 
 const reasonLasts = 5 * time.Second
 
-// reasonPatience is how long an Event waits for its reason; longer than logPause.
-const reasonPatience = 400 * time.Millisecond
+// reasonPatience is how long an Event waits for its reason; longer than the longest pause between two looks at the log.
+const reasonPatience = 1200 * time.Millisecond
 
 func (m *Manager) newWatcher() *watcher {
 	return &watcher{

@@ -125,7 +125,7 @@ func (m *Manager) session(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
-	events, ch, err := subscribe(m.opts.Socket, 0, subscriptions...)
+	events, ch, err := subscribe(m.opts.Socket, eventPause, subscriptions...)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func subscribe(socket string, pause time.Duration, events ...string) (*vici.Sess
 		func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 			held = &holdingConn{Conn: conn}
-			held.in = bufio.NewReaderSize(&pausingReader{from: conn, pause: pause, on: &held.release}, 1<<16)
+			held.in = bufio.NewReaderSize(&pausingReader{from: conn, pause: pause, on: &held.release}, readAt)
 			return held, err
 		}))
 	if err != nil {
@@ -104,19 +104,37 @@ func (c *holdingConn) packet() ([]byte, error) {
 	return packet, err
 }
 
-// pausingReader lets what comes pile up for a while, so that it is read at one go: to wake up for each line of charon's
-// log costs more than all else that is done about it. When much comes it does not pause.
+// pausingReader lets what comes pile up for a while after it was read, so that it is read at one go, and longer when much
+// came: that each line of charon's log wakes somebody up, here and in charon, costs more than all else that is done
+// about it.
 type pausingReader struct {
 	from  io.Reader
-	pause time.Duration
+	pause time.Duration // at least
 	on    *atomic.Bool
+	next  time.Time
+	came  int // octets since the last pause
 }
 
+const (
+	// muchCame is what makes a pause ten times as long.
+	muchCame = 8 << 10
+	readAt   = 1 << 16 // one go
+)
+
 func (r *pausingReader) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p)
-	if r.pause > 0 && r.on.Load() && n < len(p) {
-		<-time.After(r.pause)
+	if wait := time.Until(r.next); wait > 0 {
+		<-time.After(wait)
 	}
+	n, err := r.from.Read(p)
+	r.came += n
+	if !r.on.Load() || n == len(p) {
+		return n, err
+	}
+	pause := r.pause
+	if r.came > muchCame {
+		pause *= 10
+	}
+	r.next, r.came = time.Now().Add(pause), 0
 	return n, err
 }
 
