@@ -37,7 +37,9 @@ func hostKey(i Interface) host {
 // interface whose peer has another address is loaded anew; its standing tunnel stays.
 func (m *Manager) resolveLoop(ctx context.Context, c *client) {
 	for {
-		if m.resolveAll(ctx) {
+		changed := m.resolveAll(ctx)
+		m.tellFound()
+		if changed {
 			m.apply.Lock()
 			err := m.applyAll(ctx, c)
 			m.apply.Unlock()
@@ -88,12 +90,23 @@ func (m *Manager) resolveAll(ctx context.Context) bool {
 	defer m.mu.Unlock()
 	for _, t := range m.tunnels {
 		if err := failed[hostKey(t.want)]; t.declared && err != nil && !t.up() && !found[hostKey(t.want)].IsValid() {
-			t.explain(err.Error(), time.Now())
+			m.found = append(m.found, t.nameless(err, time.Now())...)
 		}
 	}
 	changed := !maps.Equal(m.auth.hosts, found)
 	m.auth.hosts = found
 	return changed
+}
+
+// nameless notes that the peer's name stands for nothing, and tells of it once. A peer that would be dialled is as
+// unreachable as one that does not answer: packets must not wait for it, nor for it alone.
+func (t *tunnel) nameless(err error, now time.Time) []Event {
+	t.explain(err.Error(), now)
+	if t.failed || !t.want.canDial() || t.want.Initiate == Never {
+		return nil
+	}
+	t.unreachable(now)
+	return []Event{t.event(Failed, err.Error(), now)}
 }
 
 // lookUp finds the address that a name stands for. Of several the known one stays as long as it is among them.

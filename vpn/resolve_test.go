@@ -120,7 +120,7 @@ func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := c.iface("IfCe1", 1, func(i *Interface) {
-		i.PeerAddress, i.PeerHost = netip.Addr{}, "ny.contoso.example"
+		i.PeerAddress, i.PeerHost, i.Initiate = netip.Addr{}, "ny.contoso.example", OnDemand
 	})
 	mustSet(t, m, "Contoso", i)
 	if got := f.remotes("Contoso/IfCe1"); !slices.Equal(got, []string{"%any"}) {
@@ -130,6 +130,9 @@ func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
 		tunnels, err := m.Tunnels(t.Context())
 		return err == nil && len(tunnels) == 1 && tunnels[0].LastError != ""
 	})
+	if state := m.States("Contoso")["IfCe1"]; state != Unreachable {
+		t.Errorf("without an address the peer is %s, want unreachable", state)
+	}
 	for _, addr := range []string{"59.10.10.10", "59.10.10.11"} {
 		names.point("ny.contoso.example", addr)
 		poke(m.auth.newHost)
