@@ -11,16 +11,20 @@ const (
 	// goneTimeout is how long terminated SAs may take to go; charon needs milliseconds.
 	goneTimeout = 5 * time.Second
 	gonePause   = 20 * time.Millisecond
+	// farewell is how long a peer has to answer that it knows. What is ended by force while another exchange is under way,
+	// such as rekeying, goes without a word, and leaves the peer with an SA of its own until it misses us.
+	farewell = 300 * time.Millisecond
 )
 
 // endSAs ends the IKE_SAs, with their children, and waits until charon does not list them any more and its events have
-// said so. The peers are told once and not waited for.
+// said so. The peers are told, and not waited for any longer than a moment.
 func (m *Manager) endSAs(ctx context.Context, c *client, name string, ids map[string]bool) error {
 	for id := range ids {
-		if err := terminate(ctx, c, "ike-id", id); err != nil {
+		if err := terminate(ctx, c, "ike-id", id, false); err != nil {
 			return err
 		}
 	}
+	patience, forced := time.Now().Add(farewell), false
 	deadline := time.Now().Add(goneTimeout)
 	for len(ids) > 0 {
 		sas, err := listSAs(ctx, c, name)
@@ -30,6 +34,14 @@ func (m *Manager) endSAs(ctx context.Context, c *client, name string, ids map[st
 		left := slices.DeleteFunc(sas[name], func(sa ikeSA) bool { return !ids[sa.id] })
 		if len(left) == 0 && m.sawEnd(name, ids) {
 			return nil
+		}
+		if !forced && time.Now().After(patience) {
+			forced = true
+			for _, sa := range left {
+				if err := terminate(ctx, c, "ike-id", sa.id, true); err != nil {
+					return err
+				}
+			}
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%d SAs did not end within %v", len(left), goneTimeout)
@@ -59,12 +71,17 @@ func (m *Manager) sawEnd(name string, ids map[string]bool) bool {
 	return true
 }
 
-// terminate ends one IKE_SA (kind ike-id) or CHILD_SA (kind child-id). One that is gone already is no error.
-func terminate(ctx context.Context, c *client, kind, id string) error {
+// terminate ends one IKE_SA (kind ike-id) or CHILD_SA (kind child-id), by force without waiting for the peer's answer. One
+// that is gone already is no error.
+func terminate(ctx context.Context, c *client, kind, id string, force bool) error {
 	if kind == "ike-id" {
 		c.willEnd(id)
 	}
-	out, err := c.call(ctx, "terminate", arguments(kind, id, "force", "yes", "timeout", "-1"))
+	forced := "no"
+	if force {
+		forced = "yes"
+	}
+	out, err := c.call(ctx, "terminate", arguments(kind, id, "force", forced, "timeout", "-1"))
 	if refused(err) && text(out, "matches") == "0" {
 		return nil
 	}

@@ -49,7 +49,7 @@ func (m *Manager) sweep(ctx context.Context, c *client, name string, want Interf
 		if sa.state != ikeEstablished || sa.fits(want) {
 			return false
 		}
-		errs = append(errs, terminate(ctx, c, "ike-id", sa.id))
+		errs = append(errs, terminate(ctx, c, "ike-id", sa.id, true))
 		return true
 	})
 	ikes, children, wait := duplicates(fitting)
@@ -57,10 +57,10 @@ func (m *Manager) sweep(ctx context.Context, c *client, name string, want Interf
 		m.lookAgain(name, wait)
 	}
 	for _, id := range ikes {
-		errs = append(errs, terminate(ctx, c, "ike-id", id))
+		errs = append(errs, terminate(ctx, c, "ike-id", id, true))
 	}
 	for _, id := range children {
-		errs = append(errs, terminate(ctx, c, "child-id", id))
+		errs = append(errs, terminate(ctx, c, "child-id", id, true))
 	}
 	return errors.Join(errs...)
 }
