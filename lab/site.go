@@ -82,7 +82,7 @@ func (l *Lab) buildSites() error {
 // The prefixes that sites reach through the gateway, which are the virtual networks'.
 var (
 	virtualNetwork  = netip.MustParsePrefix("10.0.0.0/16")
-	virtualNetwork6 = netip.MustParsePrefix("fd00::/16")
+	virtualNetwork6 = netip.MustParsePrefix("fd00::/56")
 )
 
 // AddSite makes a site's router, LAN and host, without a tunnel.
@@ -117,6 +117,18 @@ func (s *Site) buildLAN6() error {
 	return errors.Join(s.Router.enableIPv6("lan"), s.Host.enableIPv6("eth0"), s.Router.configure("lan", s.LAN6),
 		s.Host.configure("eth0", host), s.Host.route("eth0", anywhere6, s.LAN6.Addr()),
 		s.Router.sysctl("ipv6/conf/all/forwarding=1"), s.Router.unreachable(virtualNetwork6))
+}
+
+// AddLAN gives the site another prefix: the router's address in it, on a bridge of that name.
+func (s *Site) AddLAN(name string, address netip.Prefix) error {
+	if err := s.Router.bridge(name, plainMTU); err != nil {
+		return err
+	}
+	var err error
+	if address.Addr().Is6() {
+		err = s.Router.enableIPv6(name)
+	}
+	return errors.Join(err, s.Router.configure(name, address))
 }
 
 // addTunnel makes the xfrm interface, where it does not stand yet, and the routes into it.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 
@@ -22,8 +23,8 @@ type IKE struct {
 	UserName, Password string
 	// Users may log in by EAP-MSCHAPv2 when the gateway dials: their passwords by name.
 	Users map[string]string
-	// ID is the site's identity: its own address where empty, with a certificate the subject. GatewayID is the
-	// gateway's: its address where empty.
+	// ID is the site's identity: its own address where empty, with a certificate the subject, with EAP the user name.
+	// GatewayID is the gateway's: its address where empty.
 	ID, GatewayID string
 	// Proposals and ESPProposals are in charon's words; what the gateway prefers where empty.
 	Proposals, ESPProposals []string
@@ -96,8 +97,8 @@ func (s *Site) ends() (local, remote section) {
 		return section{"auth": "psk", "id": s.id()}, section{"auth": "psk", "id": s.gatewayID()}
 	}
 	local, remote = section{"auth": "pubkey"}, section{"auth": "pubkey", "id": s.gatewayID()}
-	if i.ID != "" {
-		local["id"] = i.ID
+	if id := cmp.Or(i.ID, i.UserName); id != "" {
+		local["id"] = id
 	}
 	if i.Certificate != nil {
 		local["certs"] = []string{string(i.Certificate.Raw)}
@@ -113,16 +114,6 @@ func (s *Site) ends() (local, remote section) {
 	return local, remote
 }
 
-func (s *Site) id() string {
-	if s.ike.ID != "" {
-		return s.ike.ID
-	}
-	return s.Local().String()
-}
+func (s *Site) id() string { return cmp.Or(s.ike.ID, s.Local().String()) }
 
-func (s *Site) gatewayID() string {
-	if s.ike.GatewayID != "" {
-		return s.ike.GatewayID
-	}
-	return s.Gateway().String()
-}
+func (s *Site) gatewayID() string { return cmp.Or(s.ike.GatewayID, s.Gateway().String()) }

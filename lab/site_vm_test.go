@@ -39,8 +39,8 @@ func (c credentials) issue(t *testing.T, r pki.Request) *pki.Certificate {
 	return certificate
 }
 
-// A site that shows a certificate, against a charon that is set up here by other means.
-func TestASiteProvesWhoItIsByCertificateFromBehindNAT(t *testing.T) {
+// Sites that use each way of proving who they are, against a charon that is set up here by other means.
+func TestSitesProveWhoTheyAreByCertificateAndByUserNameAlsoFromBehindNAT(t *testing.T) {
 	l, c := newLab(t), newCredentials(t)
 	plainGateway(t, l, addr("59.10.10.10"))
 	session, err := vici.NewSession(vici.WithSocketPath(l.GatewayCharonSocket()))
@@ -69,13 +69,21 @@ func TestASiteProvesWhoItIsByCertificateFromBehindNAT(t *testing.T) {
 			"children", message(t, "gw", message(t, "local_ts", all, "remote_ts", all))))
 	}
 	connection("59.10.10.33", message(t, "auth", "pubkey", "id", "CN=ContosoNY"))
+	connection("59.10.10.100", message(t, "auth", "eap-mschapv2", "eap_id", "IfCe1"))
+	connection("60.10.10.100", message(t, "auth", "eap-tls", "eap_id", "IfCe2"))
+	call("load-shared", "id", "eap", "type", "EAP", "data", "a password", "owners", []string{"IfCe1"})
 
 	trusted := []*pki.Authority{c.ca}
 	home := addSite(t, l, lab.SiteOptions{
 		Name: "Home", Address: addr("59.10.10.33"), Behind: netip.MustParsePrefix("192.168.1.50/24"),
 	})
 	for site, ike := range map[*lab.Site]lab.IKE{
-		home: {Authorities: trusted, Certificate: c.issue(t, pki.Request{CommonName: "ContosoNY"})},
+		home:                   {Authorities: trusted, Certificate: c.issue(t, pki.Request{CommonName: "ContosoNY"})},
+		l.Site("NY-Woodgrove"): {Authorities: trusted, UserName: "IfCe1", Password: "a password"},
+		l.Site("SFO-Woodgrove"): {
+			Authorities: trusted, UserName: "IfCe2",
+			Certificate: c.issue(t, pki.Request{CommonName: "IfCe2", Names: []string{"IfCe2"}}),
+		},
 	} {
 		if err := site.Start(t.Context(), ike); err != nil {
 			t.Fatal(err)

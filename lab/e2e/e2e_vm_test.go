@@ -26,7 +26,7 @@ func start(t *testing.T) *scenario.World {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of the daemon's log:\n%s", w.DaemonLog())
+			t.Logf("the end of the daemon's log:\n%s\nof charon's:\n%s", w.DaemonLog(), w.Charon.LogTail(60))
 		}
 		if err := w.Close(); err != nil {
 			t.Errorf("the lab does not come down: %v", err)
@@ -36,9 +36,22 @@ func start(t *testing.T) *scenario.World {
 }
 
 // The demo's steps, in its order: later ones build on what earlier ones brought up.
-func TestTheDemoIsTrue(t *testing.T) {
+func TestTheDemoIsTrue(t *testing.T) { check(t, append(scenario.Parts(), scenario.Mishaps())) }
+
+// What site-to-site tunnels promise beyond the demo, and what the operator is told of them.
+func TestSiteToSiteKeepsWhatItPromises(t *testing.T) {
+	text, err := os.ReadFile("../../docs/site-to-site.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, append(scenario.SiteToSite(), scenario.Guide(string(text))))
+}
+
+// check takes the parts' steps in order, in a world of their own.
+func check(t *testing.T, parts []scenario.Part) {
+	t.Helper()
 	w := start(t)
-	for _, part := range append(scenario.Parts(), scenario.Mishaps()) {
+	for _, part := range parts {
 		t.Run(part.Title, func(t *testing.T) {
 			for _, step := range part.Steps {
 				t.Run(step.Claim, func(t *testing.T) {

@@ -39,3 +39,13 @@ func (w *World) add(name, text string) (path string, remove func() error, err er
 	}
 	return path, func() error { return os.Remove(path) }, os.WriteFile(path, []byte(text), 0o600)
 }
+
+// extend adds text at the end of a declaration.
+func (w *World) extend(name, text string) error {
+	file := filepath.Join(w.ConfigDir, name)
+	old, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(old, text...), 0o600)
+}

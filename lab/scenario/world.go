@@ -60,6 +60,8 @@ type World struct {
 	Charon *lab.Charon
 	daemon *lab.Process
 	holder net.Listener
+	// credentials are there once certificates are.
+	credentials *credentials
 }
 
 // Start builds the lab and starts charon, the sites, the servers and the daemon.
@@ -104,27 +106,30 @@ func (w *World) Close() error {
 // serve starts servers that say who they are, so that content proves who was reached.
 func (w *World) serve(context.Context) error {
 	var errs []error
-	start := func(n *lab.Node, protocol string, port uint16, identity string) {
-		_, err := n.Serve(protocol, port, identity)
-		errs = append(errs, err)
-	}
 	for _, tenant := range tenants {
 		for _, ca := range vms {
-			for _, protocol := range []string{lab.TCP, lab.UDP} {
-				start(w.VM(tenant, ca), protocol, identityPort, vmIdentity(tenant, ca))
-			}
-			start(w.VM(tenant, ca), lab.TCP, httpsPort, vmIdentity(tenant, ca))
+			_, err := w.VM(tenant, ca).Serve(lab.TCP, httpsPort, vmIdentity(tenant, ca))
+			errs = append(errs, err, w.identify(w.VM(tenant, ca), vmIdentity(tenant, ca)))
 		}
 	}
 	for _, s := range sites {
-		for _, protocol := range []string{lab.TCP, lab.UDP} {
-			start(w.SiteHost(s.name), protocol, identityPort, siteIdentity(s))
-		}
-		errs = append(errs, w.SiteHost(s.name).ServeEcho(echoPort))
+		errs = append(errs, w.identify(w.SiteHost(s.name), siteIdentity(s)))
 	}
-	start(w.Lab.Web(), lab.HTTP, webServer.Port(), webIdentity)
-	start(w.Lab.Web(), lab.UDP, webServer.Port(), webIdentity)
+	for _, protocol := range []string{lab.HTTP, lab.UDP} {
+		_, err := w.Lab.Web().Serve(protocol, webServer.Port(), webIdentity)
+		errs = append(errs, err)
+	}
 	return errors.Join(append(errs, w.Lab.Web().ServeEcho(echoPort), w.hold())...)
+}
+
+// identify starts the servers that say who a machine is, and one for flows.
+func (w *World) identify(n *lab.Node, identity string) error {
+	var errs []error
+	for _, protocol := range []string{lab.TCP, lab.UDP} {
+		_, err := n.Serve(protocol, identityPort, identity)
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, n.ServeEcho(echoPort))...)
 }
 
 // hold serves connections that stay open until the client closes them.
