@@ -162,24 +162,28 @@ func undeclared(l netlink.Link, want []Link) bool {
 	return !declared && (isPair(l) || l.Type() == string(XFRM))
 }
 
-// Undeclared names the links that Set would remove.
-func (m *Manager) Undeclared(ns *netns.Namespace, want []Link) ([]string, error) {
+// ShutUndeclared takes down the links that Set would remove, so that nothing passes them any more. Routes by them go; what
+// they led to is unreachable until Set has made its new routes.
+func (m *Manager) ShutUndeclared(ns *netns.Namespace, want []Link) error {
 	h, err := ns.Netlink(unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer h.Close()
 	links, err := dump(h.LinkList)
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return fmt.Errorf("list links: %w", err)
 	}
-	var names []string
+	var errs []error
 	for _, l := range links {
-		if undeclared(l, want) {
-			names = append(names, l.Attrs().Name)
+		if !undeclared(l, want) || !isUp(l) {
+			continue
+		}
+		if err := h.LinkSetDown(l); err != nil {
+			errs = append(errs, fmt.Errorf("link %s: take down: %w", l.Attrs().Name, err))
 		}
 	}
-	return names, nil
+	return errors.Join(errs...)
 }
 
 // removeLinks removes every link of a compartment that can be removed.

@@ -199,12 +199,11 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	if err := nat.Set(ctx, ns, plan.NAT); err != nil {
 		return err
 	}
-	// What is no longer declared goes last, and its limits and filters with the rest; until then nothing passes it.
-	going, err := g.compartments.Undeclared(ns, plan.Compartment.Links)
-	if err != nil {
+	// Links that are no longer declared go last, their filters and limits before; in between nothing may pass them.
+	if err := g.compartments.ShutUndeclared(ns, plan.Compartment.Links); err != nil {
 		return err
 	}
-	if err := filters.Set(ctx, ns, slices.Concat(plan.Filters, shut(going))); err != nil {
+	if err := filters.Set(ctx, ns, plan.Filters); err != nil {
 		return err
 	}
 	follower := g.follower(plan.Name)
@@ -216,11 +215,6 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	}
 	if err := follower.takeUp(ctx, ns, plan); err != nil {
 		return err
-	}
-	if len(going) > 0 {
-		if err := filters.Set(ctx, ns, plan.Filters); err != nil {
-			return err
-		}
 	}
 	// Law 1: from here on the sites' routes stand, so no session may go on leaving by NAT.
 	if err := g.forget(ctx, ns, plan.Name, plan.NAT.Protected); err != nil {
@@ -234,14 +228,6 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 	}
 	follower.changed()
 	return nil
-}
-
-// shut are filters that let nothing pass the links.
-func shut(links []string) (all []filters.Filter) {
-	for _, link := range links {
-		all = append(all, filters.Filter{Link: link, Arriving: true}, filters.Filter{Link: link})
-	}
-	return all
 }
 
 // setDoors makes the doors know the tenant by the plan, with the records and routes that are in force.
