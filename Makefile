@@ -34,7 +34,7 @@ test-native: deps
 test-vm: deps build
 	@mkdir -p bin/_tmp
 	GOTMPDIR=$(CURDIR)/bin/_tmp BULKHEAD_BINARY=$(CURDIR)/bin/bulkhead \
-		go test -tags vm -p 1 -count 1 -timeout 20m -exec $(CURDIR)/lab/vm $(VM_PACKAGES)
+		go test -tags vm -p 2 -count 1 -timeout 20m -exec $(CURDIR)/lab/vm $(VM_PACKAGES)
 
 .PHONY: bench
 bench: bench-native bench-vm ## measure everything against its peers (as root; BENCH=regexp measures some; 25 minutes at most)
