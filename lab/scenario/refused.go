@@ -190,7 +190,7 @@ func wrongKey(ctx context.Context, w *World) (seen []string, err error) {
 
 // noTunnel relies on the step before: Contoso's New York has the wrong key still, so nothing can dial.
 func noTunnel(ctx context.Context, w *World) ([]string, error) {
-	line, err := w.counted(ctx, "", "ipsec", "out-no-states", 1, func() error {
+	line, err := w.counted(ctx, "Contoso", "trigger", "site-unreachable", 1, func() error {
 		return unseen(w.If2, inClear, func() error { return silence(ctx, w.VM("Contoso", "10.0.0.10"), "10.1.0.5") })
 	})
 	return []string{"10.0.0.10 > 10.1.0.5: no answer, and nothing in clear on If2; " + line}, err
