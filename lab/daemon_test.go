@@ -68,7 +68,9 @@ func TestDaemonIsReadyWhenItSaysSoAndEndsWhenTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "arguments: --config /etc/ready --run-dir /run/nowhere --charon-socket " + l.GatewayCharonSocket()
+	charon := filepath.Dir(l.GatewayCharonSocket())
+	want := "arguments: --config /etc/ready --run-dir /run/nowhere --charon-socket " + l.GatewayCharonSocket() +
+		" --charon-settings " + charon + "/daemon.conf --radius-dir " + charon + "/radius"
 	if err := p.Stop(); err != nil {
 		t.Error(err)
 	}

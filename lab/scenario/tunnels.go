@@ -92,7 +92,6 @@ func dialByPacket(ctx context.Context, w *World) ([]string, error) {
 	if row.State == "connected" {
 		return nil, errors.New("IfCe1 was connected before anybody dialled")
 	}
-	// The packet that dials is lost in this release; the next ones find the tunnel.
 	if err := eventually(ctx, func() error {
 		_, err := w.VM("Contoso", "10.0.0.10").Ping(ctx, netip.MustParseAddr("10.1.0.5"))
 		return err
