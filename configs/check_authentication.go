@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
@@ -250,6 +252,14 @@ func checkUserNameForm(name string) error {
 		return errSurroundingSpace
 	case strings.ContainsFunc(name, unicode.IsControl):
 		return errControl
+	case strings.ContainsAny(name, "*%="):
+		return errors.New("has one of * % =, by which strongSwan takes it for a pattern or a subject; want it without")
+	}
+	if kind := startOf(strings.ToLower(name), slices.Concat(otherKinds, identityKinds)); kind != "" {
+		return fmt.Errorf("begins with %q, which strongSwan takes for the kind of an identity; want it without", kind)
+	}
+	if _, err := netip.ParseAddr(name); err == nil || severalAddresses(name) {
+		return errors.New("is an address, which strongSwan would compare with addresses; want a name")
 	}
 	return nil
 }

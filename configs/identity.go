@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,17 +22,69 @@ var (
 // checkIdentity refuses what would stand for more than one peer, or for none.
 func checkIdentity(id string) error {
 	const most = 255
+	bare := withoutKind(id)
+	a, err := netip.ParseAddr(bare)
 	switch {
-	case strings.ContainsAny(id, "*%"):
+	case strings.ContainsAny(id, "*%"), err == nil && a.IsUnspecified():
 		return errors.New("has a wildcard, so that others could be taken for it; want the identity itself")
+	case severalAddresses(bare):
+		return errors.New("is a range of addresses, so that others could be taken for it; want one address")
 	case strings.ContainsFunc(id, unicode.IsControl):
 		return errControl
 	case strings.TrimSpace(id) != id:
 		return errSurroundingSpace
 	case len(id) > most:
 		return fmt.Errorf("has %d bytes; want at most %d", len(id), most)
+	case err == nil:
+		return nil
+	}
+	return checkKind(id, bare)
+}
+
+// otherKinds are what strongSwan takes for the kind of an identity too: other words for those of identityKinds, by which
+// one identity could pass for two, and kinds that stand for many addresses.
+var otherKinds = []string{
+	"{", "@@", "dns:", "asn1dn:", "asn1gn:", "xmppaddr:", "uri:", "ipv4net:", "ipv6net:", "ipv4range:", "ipv6range:",
+}
+
+// checkKind refuses an identity that strongSwan would read as another kind, or other octets, than it seems to be.
+func checkKind(id, bare string) error {
+	lower := strings.ToLower(id)
+	switch kind := startOf(lower, otherKinds); {
+	case kind != "":
+		return fmt.Errorf("begins with %q, which is not the kind of an identity here; want one of %s, or none", kind,
+			strings.Join(identityKinds, " "))
+	case bare != id && strings.HasPrefix(bare, "#"):
+		return errors.New("is in hexadecimal; want it as it is")
+	case strings.HasPrefix(lower, "ipv4:"), strings.HasPrefix(lower, "ipv6:"):
+		return errors.New("has no IP address behind its kind; want one such as ipv4:10.0.0.10")
+	case bare == id && strings.Contains(id, ":") && !strings.ContainsAny(id, "=@"):
+		return errors.New("is taken for a key id by its colon; want keyid: before it")
 	}
 	return nil
+}
+
+// startOf is which of the words a text begins with.
+func startOf(text string, words []string) string {
+	for _, word := range words {
+		if strings.HasPrefix(text, word) {
+			return word
+		}
+	}
+	return ""
+}
+
+// withoutKind is an identity without the word for its kind.
+func withoutKind(id string) string { return id[len(startOf(strings.ToLower(id), identityKinds)):] }
+
+// severalAddresses tells whether strongSwan takes an identity for a subnet or a range of addresses.
+func severalAddresses(id string) bool {
+	first, _, several := strings.Cut(id, "/")
+	if !several {
+		first, _, several = strings.Cut(id, "-")
+	}
+	_, err := netip.ParseAddr(first)
+	return several && err == nil
 }
 
 // checkSubject refuses the identity of a peer with a certificate that strongSwan would read as another subject than is meant:
@@ -78,12 +131,9 @@ func splitSubject(subject string) []string {
 // a kind that is spelled out only.
 func canonicalIdentity(id string) string {
 	id = strings.ToLower(strings.TrimSpace(id))
-	bare := id
-	for _, kind := range identityKinds {
-		if rest, ok := strings.CutPrefix(id, kind); ok && kind != "keyid:" {
-			bare = rest
-			break
-		}
+	bare := withoutKind(id)
+	if strings.HasPrefix(id, "keyid:") {
+		bare = id
 	}
 	if a, err := netip.ParseAddr(bare); err == nil {
 		return a.Unmap().String()
@@ -98,14 +148,26 @@ func canonicalIdentity(id string) string {
 func subjectParts(subject string) []string {
 	parts := splitSubject(subject)
 	for i, part := range parts {
-		key, value, _ := strings.Cut(part, "=")
-		if key = strings.TrimSpace(key); key == "email" || key == "emailaddress" {
-			key = "e"
-		}
-		parts[i] = key + "=" + strings.TrimSpace(value)
+		parts[i] = canonicalPart(part)
 	}
 	slices.Sort(parts)
 	return slices.Compact(parts)
+}
+
+// partNames are what strongSwan calls some parts of subjects too.
+var partNames = map[string]string{
+	"email": "e", "emailaddress": "e", "employeenumber": "en", "unstructuredname": "un", "unstructuredaddress": "ua",
+}
+
+// canonicalPart is the part of a subject as strongSwan reads it: its name ends at a space too, and any number of spaces and
+// equals signs may follow.
+func canonicalPart(part string) string {
+	part = strings.TrimSpace(part)
+	key, value := part, ""
+	if end := strings.IndexAny(part, " ="); end >= 0 {
+		key, value = part[:end], strings.TrimLeft(part[end:], " =")
+	}
+	return cmp.Or(partNames[key], key) + "=" + value
 }
 
 // identities are those of the gateway's sites, each of which must be one site's, and those of the gateway itself towards

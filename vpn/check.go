@@ -19,9 +19,7 @@ func (i Interface) check() error {
 	}
 	errs = append(errs, i.checkEnds(), i.checkMethod(), i.Policy.check())
 	for _, id := range []string{i.LocalID, i.RemoteID} {
-		if strings.ContainsAny(id, "*%") {
-			bad("the identity %q has a wildcard: it must be exact", id)
-		}
+		errs = append(errs, checkIdentity(id))
 	}
 	switch i.Initiate {
 	case OnDemand, Never, Always:

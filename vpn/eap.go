@@ -147,13 +147,13 @@ func (i Interface) checkEAP() error {
 
 // checkUser refuses a user name that charon would take for a pattern, or for something else than a name.
 func checkUser(name string) error {
-	for _, kind := range append([]string{"{", "userfqdn:", "dns:", "asn1dn:", "asn1gn:"}, identityKinds...) {
+	for _, kind := range slices.Concat(misread, identityKinds) {
 		if strings.HasPrefix(strings.ToLower(name), kind) {
 			return fmt.Errorf("the user name %q begins with %q, which charon takes for the kind of an identity", name, kind)
 		}
 	}
-	if _, err := netip.ParseAddr(name); err == nil || name == "" || strings.ContainsAny(name, "*%=") {
-		return fmt.Errorf("the user name %q: it must be a name, without any of * %% =", name)
+	if _, err := netip.ParseAddr(name); err == nil || name == "" || strings.ContainsAny(name, "*%=") || manyAddresses(name) {
+		return fmt.Errorf("the user name %q: it must be a name, without any of * %% =, and no addresses", name)
 	}
 	return nil
 }

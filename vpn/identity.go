@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,64 @@ import (
 
 // identityKinds are what charon takes for the kind of an identity, before it.
 var identityKinds = []string{"@", "fqdn:", "email:", "rfc822:", "userfqdn:", "ipv4:", "ipv6:", "keyid:"}
+
+// misread are what charon takes for the kind of an identity too, though nobody would mean that by it.
+var misread = []string{
+	"{", "@@", "dns:", "asn1dn:", "asn1gn:", "xmppaddr:", "uri:", "ipv4net:", "ipv6net:", "ipv4range:", "ipv6range:",
+}
+
+// checkIdentity refuses what charon would take for more than one peer, or for another one than it says: charon reads
+// subnets and ranges of addresses, has several words for some kinds, and reads octets in hexadecimal behind a #.
+func checkIdentity(id string) error {
+	bare := withoutKind(id)
+	addr, err := netip.ParseAddr(bare)
+	switch {
+	case strings.ContainsAny(id, "*%"), err == nil && addr.IsUnspecified(), manyAddresses(bare):
+		return fmt.Errorf("the identity %q has a wildcard: it must be exact", id)
+	case err == nil:
+		return nil
+	case bare != id && strings.HasPrefix(bare, "#"):
+		return fmt.Errorf("the identity %q is in hexadecimal: write it as it is", id)
+	case strings.HasPrefix(strings.ToLower(id), "ipv4:"), strings.HasPrefix(strings.ToLower(id), "ipv6:"):
+		return fmt.Errorf("the identity %q has no address behind its kind", id)
+	}
+	for _, kind := range misread {
+		if strings.HasPrefix(strings.ToLower(id), kind) {
+			return fmt.Errorf("the identity %q begins with %q: it must be one of %s, or nothing", id, kind,
+				strings.Join(identityKinds, " "))
+		}
+	}
+	return nil
+}
+
+// manyAddresses tells whether charon takes an identity for a subnet or a range of addresses.
+func manyAddresses(id string) bool {
+	first, _, many := strings.Cut(id, "/")
+	if !many {
+		first, _, many = strings.Cut(id, "-")
+	}
+	_, err := netip.ParseAddr(first)
+	return many && err == nil
+}
+
+// withoutKind is an identity without the word for its kind.
+func withoutKind(id string) string {
+	for _, kind := range identityKinds {
+		if len(id) >= len(kind) && strings.EqualFold(id[:len(kind)], kind) {
+			return id[len(kind):]
+		}
+	}
+	return id
+}
+
+// plainAddress takes the kind off an address: charon would take what is behind it for octets.
+func plainAddress(id string) string {
+	bare := withoutKind(id)
+	if _, err := netip.ParseAddr(bare); err == nil && strings.HasPrefix(strings.ToLower(id), "ipv") {
+		return bare
+	}
+	return id
+}
 
 // certificateID is the identity, in charon's syntax, of a peer that has a certificate: a common name stands for every
 // subject that has it (rdn_matching = relaxed).
@@ -107,10 +166,25 @@ func canonicalID(id string) string {
 	if !strings.Contains(id, "=") {
 		return id
 	}
-	parts := strings.Split(id, ",")
+	parts := strings.FieldsFunc(id, func(r rune) bool { return r == ',' || r == '/' })
 	for n, part := range parts {
-		key, value, _ := strings.Cut(part, "=")
-		parts[n] = strings.TrimSpace(key) + "=" + strings.TrimSpace(value)
+		parts[n] = canonicalPart(part)
 	}
 	return strings.Join(parts, ",")
+}
+
+// partNames are what charon calls some parts of subjects too.
+var partNames = map[string]string{
+	"email": "e", "emailaddress": "e", "employeenumber": "en", "unstructuredname": "un", "unstructuredaddress": "ua",
+}
+
+// canonicalPart is the part of a subject as charon reads it: the name ends at a space too, and any number of spaces and
+// equals signs may follow it.
+func canonicalPart(part string) string {
+	part = strings.TrimSpace(part)
+	key, value := part, ""
+	if end := strings.IndexAny(part, " ="); end >= 0 {
+		key, value = part[:end], strings.TrimLeft(part[end:], " =")
+	}
+	return cmp.Or(partNames[key], key) + "=" + value
 }

@@ -132,6 +132,7 @@ type Policy struct {
 // withDefaults fills in what was left out, so that what is compared, loaded and shown is the same.
 func (i Interface) withDefaults() Interface {
 	i.LocalAddress, i.PeerAddress = i.LocalAddress.Unmap(), i.PeerAddress.Unmap()
+	i.LocalID, i.RemoteID = plainAddress(i.LocalID), plainAddress(i.RemoteID)
 	if i.Method == "" {
 		i.Method = PSK
 	}

@@ -25,6 +25,16 @@ func TestCheckRefusesWhatWouldLetAStrangerIn(t *testing.T) {
 		"two addresses":         func(i *Interface) { i.PeerAddress = unspecified },
 		`"%any" has a wildcard`: func(i *Interface) { i.RemoteID = "%any" },
 		`"*@x" has a wildcard`:  func(i *Interface) { i.RemoteID = "*@x" },
+		`"0.0.0.0/0" has a`:     func(i *Interface) { i.RemoteID = "0.0.0.0/0" },
+		`"::/0" has a`:          func(i *Interface) { i.RemoteID = "::/0" },
+		`"0.0.0.0-9.0.0.0" has`: func(i *Interface) { i.RemoteID = "0.0.0.0-9.0.0.0" },
+		`"0.0.0.0" has a`:       func(i *Interface) { i.LocalID = "0.0.0.0" },
+		`"ipv6:::" has a`:       func(i *Interface) { i.RemoteID = "ipv6:::" },
+		`begins with "dns:"`:    func(i *Interface) { i.RemoteID = "DNS:ny.example" },
+		`begins with "{"`:       func(i *Interface) { i.RemoteID = "{2}:ny.example" },
+		`begins with "@@"`:      func(i *Interface) { i.RemoteID = "@@ny@example" },
+		"is in hexadecimal":     func(i *Interface) { i.RemoteID = "fqdn:#6e79" },
+		"no address behind":     func(i *Interface) { i.RemoteID = "ipv4:ny" },
 		"key is empty":          func(i *Interface) { i.PSK = nil },
 		"1s or more":            func(i *Interface) { i.DPD = time.Millisecond },
 		`initiate "sometimes"`:  func(i *Interface) { i.Initiate = "sometimes" },
@@ -59,6 +69,10 @@ func TestSameIDComparesAsCharonDoes(t *testing.T) {
 		{"ny.example", "sfo.example", false, true},
 		{"CN=NY, O=Contoso", "cn=ny,o = contoso", true, false},
 		{"CN=NY", "CN=SFO", false, false},
+		{"CN==NY", "CN = NY", true, false},
+		{"CN NY, O=Contoso", "/CN=NY/O=Contoso", true, false},
+		{"emailAddress=ny@contoso.example", "E=ny@contoso.example", true, false},
+		{"ipv4:59.10.10.10", "59.10.10.10", true, false},
 		{"keyid:01", "1", false, false},
 	} {
 		if got := sameID(c.a, c.b); got != c.same {
@@ -348,4 +362,12 @@ func FuzzEvents(f *testing.F) {
 			t.Error("an event undeclared an interface")
 		}
 	})
+}
+
+// charon takes what follows "ipv4:" for the octets of the address.
+func TestCharonIsToldAddressesWithoutTheirKind(t *testing.T) {
+	i := Interface{LocalID: "ipv6:2001:db8::1", RemoteID: "IPv4:59.10.10.10"}.withDefaults()
+	if i.LocalID != "2001:db8::1" || i.RemoteID != "59.10.10.10" {
+		t.Errorf("charon is told %q and %q", i.LocalID, i.RemoteID)
+	}
 }

@@ -105,6 +105,7 @@ func TestSecretsThatADeviceWouldMisreadAreEncoded(t *testing.T) {
 		{"fortigate", "0x61", "set psksecret 0x30783631"},
 		{"cisco-ios-xe", "a?b", "pre-shared-key hex 613f62"},
 		{"windows", "it's", "-SharedSecret 'it''s'"},
+		{"windows", "a’; Restart-Computer #", "-SharedSecret 'a’’; Restart-Computer #'"},
 	} {
 		p := newYork()
 		p.Secret = vpn.Secret(c.secret)
@@ -159,6 +160,9 @@ func TestWhatCannotBeSaidIsRefusedWithTheReason(t *testing.T) {
 		},
 		"a secret with quotation marks": {
 			"vyos", func(p *peerconfig.Params) { p.Secret = vpn.Secret(`a"b`) }, "choose another",
+		},
+		"an identity that would end its quotation": {
+			"vyos", func(p *peerconfig.Params) { p.SiteID = "ny'; reboot; '" }, "choose another",
 		},
 		"no address of the gateway": {
 			"vyos", func(p *peerconfig.Params) { p.Gateway = netip.Addr{} }, "address is unknown",

@@ -2,6 +2,7 @@ package peerconfig
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"bulkhead/vpn"
@@ -23,6 +24,11 @@ func vyos(t *text, p Params, pol policy) error {
 	}
 	if strings.ContainsAny(string(p.Secret), `'"\`) {
 		return errors.New("it cannot have a pre-shared key with a quotation mark or a backslash: choose another")
+	}
+	for _, id := range []string{p.SiteID, p.GatewayID} {
+		if strings.ContainsAny(id, `'"\`) {
+			return fmt.Errorf("it cannot have an identity with a quotation mark or a backslash, such as %s: choose another", id)
+		}
 	}
 	fits := func(q proposal) bool {
 		return vyosCipher.has(q.encryption) && vyosHash.has(q.integrity, q.prf) && words(keyExchanges).has(q.keyExchange)

@@ -106,5 +106,9 @@ func (t *text) windowsSubnets(parameter string, all []netip.Prefix, family func(
 	}
 }
 
+// powershellQuotes doubles what ends a string in single quotes: PowerShell takes typographic quotes for plain ones
+// (about_Quoting_Rules).
+var powershellQuotes = strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛")
+
 // powershell is a string of PowerShell in which nothing is expanded.
-func powershell(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+func powershell(s string) string { return "'" + powershellQuotes.Replace(s) + "'" }
