@@ -75,6 +75,38 @@ func (l *RevocationList) decode(d *decoder, n *node, p *path) {
 	l.RevocationList = list
 }
 
+// checkKeyIdentifiers refuses authorities of two owners that give different keys the same identifier, which an authority
+// chooses: strongSwan finds revocation lists by it, so that one owner's could revoke the other's certificates.
+func (c *checker) checkKeyIdentifiers() {
+	type authority struct {
+		*x509.Certificate
+		spot spot
+	}
+	first := map[string]authority{}
+	check := func(d *document, list []Certificate, p *path) {
+		for i, chain := range list {
+			for _, ca := range chain {
+				a := authority{ca, spot{doc: d, p: p.item(i)}}
+				other, known := first[string(ca.SubjectKeyId)]
+				switch {
+				case len(ca.SubjectKeyId) == 0:
+				case !known:
+					first[string(ca.SubjectKeyId)] = a
+				case other.spot.doc != d && !bytes.Equal(other.RawSubjectPublicKeyInfo, ca.RawSubjectPublicKeyInfo):
+					a.spot.bad("the authority %q has the key identifier of another one's key, by %s; want one that was made from "+
+						"its own key (RFC 5280, 4.2.1.2)", ca.Subject, other.spot.place())
+				}
+			}
+		}
+	}
+	if c.gateway != nil {
+		check(c.gateway.doc, c.gateway.IKE.CertificateAuthorities, at("ike", "certificateAuthorities"))
+	}
+	for _, t := range c.tenants {
+		check(t.doc, t.CertificateAuthorities, at("certificateAuthorities"))
+	}
+}
+
 // checkRevocationLists refuses lists that somebody else signed in the name of an authority. Those of authorities that are not
 // declared may be of ones between.
 func (c *checker) checkRevocationLists() {

@@ -101,6 +101,20 @@ func TestAuthoritiesStandOnce(t *testing.T) {
 	wantOne(t, "a tenant's leaf", err, "Tenant/A spec.certificateAuthorities[0]: the certificate")
 }
 
+func TestTwoTenantsAuthoritiesHaveNoKeyIdentifierInCommon(t *testing.T) {
+	ca, _ := selfSigned(t, true)
+	other, _ := selfSignedWith(t, true, ca.SubjectKeyId)
+	dir := t.TempDir()
+	write(t, dir, "a.pem", inPEM("CERTIFICATE", ca.Raw))
+	write(t, dir, "b.pem", inPEM("CERTIFICATE", other.Raw))
+	authorities := func(files string) string { return "  certificateAuthorities: [" + files + "]\n" }
+	a, b := "{file: "+filepath.Join(dir, "a.pem")+"}", "{file: "+filepath.Join(dir, "b.pem")+"}"
+	_, err := loadText(t, certified("", ""), tenantOf("A", 1, authorities(a)), tenantOf("B", 2, authorities(b)))
+	wantOne(t, "two tenants", err, "has the key identifier of another one's key, by Tenant/A spec.certificateAuthorities[0]")
+	_, err = loadText(t, certified("", ""), tenantOf("A", 1, authorities(a+", "+b)), tenantOf("B", 2, authorities(a)))
+	wantOne(t, "one tenant's own", err, "")
+}
+
 func TestSecretsOfFilesEndBeforeTheLineEnd(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "a.key", "abc\r\n")

@@ -92,6 +92,7 @@ func (c *checker) run() {
 			t.SiteToSite[i].IKE.settle()
 		}
 	}
+	c.checkKeyIdentifiers()
 	c.checkRevocationLists()
 	c.allocateNAT()
 }

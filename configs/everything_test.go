@@ -63,6 +63,12 @@ func authority(t *testing.T) (ca, crl string) {
 
 func selfSigned(t *testing.T, ca bool) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
+	return selfSignedWith(t, ca, []byte(rand.Text()))
+}
+
+// selfSignedWith gives the key an identifier.
+func selfSignedWith(t *testing.T, ca bool, keyID []byte) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +79,7 @@ func selfSigned(t *testing.T, ca bool) (*x509.Certificate, *ecdsa.PrivateKey) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"gw.example"},
-		IsCA: ca, BasicConstraintsValid: true, SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCRLSign,
+		IsCA: ca, BasicConstraintsValid: true, SubjectKeyId: keyID, KeyUsage: x509.KeyUsageCRLSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
 	if err != nil {

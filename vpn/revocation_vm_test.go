@@ -4,6 +4,8 @@ package vpn_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +56,37 @@ func TestARespondersWordOnACertificateCountsUnlessRevocationIsOff(t *testing.T) 
 	credentials.Revocation = vpn.RevocationOff
 	must(t, m.SetCredentials(t.Context(), credentials))
 	site.dial()
+	waitState(t, m, "Contoso", vpn.Connected)
+}
+
+// charon finds a list by the identifier of its authority's key, which is whatever the authority says.
+func TestATenantsAuthorityRevokesNoOthersCertificates(t *testing.T) {
+	n, c := newNetwork(t), newCertificates(t)
+	m, _ := n.manager()
+	ny := c.issue(c.contoso, pki.Request{CommonName: "NY"})
+	middle := c.issue(c.provider, pki.Request{CommonName: "Woodgrove sites", Authority: true, KeyID: c.contoso.SubjectKeyId})
+	liar := middle.Intermediate()
+	same := c.issue(liar, pki.Request{CommonName: "nobody"})
+	if same.SerialNumber.Cmp(ny.SerialNumber) != 0 {
+		t.Fatalf("the serial number %v is not %v", same.SerialNumber, ny.SerialNumber)
+	}
+	liar.Revoke(same)
+	list, err := liar.CRL()
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "list")
+	must(t, os.WriteFile(path, list, 0o600))
+	sfo := c.issue(liar, pki.Request{CommonName: "SFO", CRL: "file://" + path})
+
+	must(t, m.SetCredentials(t.Context(), c.credentials(c.gateway)))
+	set(t, m, "Contoso", wanted("Contoso", by(c.contoso, "NY")))
+	set(t, m, "Woodgrove", wanted("Woodgrove", by(c.provider, "SFO")))
+	site := n.site["Woodgrove"]
+	site.loadCertificate(sfo, c.provider)
+	site.call("load-cert", message(t, map[string]any{"type": "X509", "flag": "NONE", "data": string(middle.Raw)}))
+	site.dial()
+	waitState(t, m, "Woodgrove", vpn.Connected)
+	n.site["Contoso"].loadCertificate(ny, c.provider)
+	n.site["Contoso"].dial()
 	waitState(t, m, "Contoso", vpn.Connected)
 }
 

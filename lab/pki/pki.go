@@ -44,8 +44,10 @@ type Request struct {
 	Lifetime time.Duration
 	// CRL and OCSP are URLs where the certificate says that its revocation can be looked up.
 	CRL, OCSP string
-	// Authority makes an intermediate authority of it.
+	// Authority makes an intermediate authority of it, with KeyID for its key's identifier where it is given: it may be
+	// another one's.
 	Authority bool
+	KeyID     []byte
 }
 
 // NewAuthority makes an authority that signed itself.
@@ -80,6 +82,7 @@ func (a *Authority) Issue(r Request) (*Certificate, error) {
 	}
 	if r.Authority {
 		template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
+		template.SubjectKeyId = r.KeyID
 	}
 	for _, name := range r.Names {
 		if ip := net.ParseIP(name); ip != nil {
