@@ -20,12 +20,16 @@ type authentication struct {
 	turned      map[string]bool     // tenants of whom an interface did so since it was loaded
 	newTurn     chan struct{}       // there is one
 	newHost     chan struct{}       // there is a name to look up
+	newAddress  chan struct{}       // a name stands for another address
+	looking     map[host]bool       // names that are being looked up
+	silent      map[host]bool       // names that had no answer the last time
 }
 
 func newAuthentication() authentication {
 	return authentication{
 		hosts: map[host]netip.Addr{}, turns: map[string]int{}, turned: map[string]bool{},
-		newHost: make(chan struct{}, 1), newTurn: make(chan struct{}, 1),
+		newHost: make(chan struct{}, 1), newTurn: make(chan struct{}, 1), newAddress: make(chan struct{}, 1),
+		looking: map[host]bool{}, silent: map[host]bool{},
 	}
 }
 

@@ -35,11 +35,29 @@ func hostKey(i Interface) host {
 
 // resolveLoop looks up the peers' names again and again until ctx ends, and at once where there is a new one. An
 // interface whose peer has another address is loaded anew; its standing tunnel stays.
+//
+// No name waits for another one's answer, which whoever has that name may hold back: what is found counts at once, and the
+// names that had no answer the last time are not among the number of the others that may be looked up at once.
 func (m *Manager) resolveLoop(ctx context.Context, c *client) {
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	answered, silent := make(chan struct{}, resolvesAtOnce), make(chan struct{}, resolvesAtOnce)
+	again := time.NewTicker(resolvePause)
+	defer again.Stop()
 	for {
-		changed := m.resolveAll(ctx)
-		m.tellFound()
-		if changed {
+		for h, wasSilent := range m.hostsToLookUp() {
+			room := answered
+			if wasSilent {
+				room = silent
+			}
+			workers.Go(func() { m.resolve(ctx, h, room) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.auth.newHost:
+		case <-again.C:
+		case <-m.auth.newAddress:
 			m.apply.Lock()
 			err := m.applyAll(ctx, c)
 			m.apply.Unlock()
@@ -48,54 +66,63 @@ func (m *Manager) resolveLoop(ctx context.Context, c *client) {
 			}
 			m.wakeDialer()
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-m.auth.newHost:
-		case <-time.After(resolvePause):
-		}
 	}
 }
 
-// resolveAll looks up all names, and tells whether one of them stands for another address than before.
-func (m *Manager) resolveAll(ctx context.Context) bool {
+// hostsToLookUp are the names that are to be looked up now, and are noted to be, with whether they had no answer the last
+// time. It forgets those that nobody declares any more.
+func (m *Manager) hostsToLookUp() map[host]bool {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	wanted := map[host]bool{}
 	for _, t := range m.tunnels {
 		if key := hostKey(t.want); t.declared && key != (host{}) {
-			wanted[key] = true
+			wanted[key] = m.auth.silent[key]
 		}
 	}
-	known := maps.Clone(m.auth.hosts)
-	m.mu.Unlock()
-	var mu sync.Mutex
-	found, failed := map[host]netip.Addr{}, map[host]error{}
-	var workers sync.WaitGroup
-	room := make(chan struct{}, resolvesAtOnce)
-	for key := range wanted {
-		room <- struct{}{}
-		workers.Go(func() {
-			defer func() { <-room }()
-			addr, err := m.lookUp(ctx, key, known[key])
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				addr, failed[key] = known[key], err
-			}
-			found[key] = addr
-		})
+	gone := func(h host) bool { _, is := wanted[h]; return !is }
+	maps.DeleteFunc(m.auth.hosts, func(h host, _ netip.Addr) bool { return gone(h) })
+	maps.DeleteFunc(m.auth.silent, func(h host, _ bool) bool { return gone(h) })
+	maps.DeleteFunc(wanted, func(h host, _ bool) bool { return m.auth.looking[h] })
+	for h := range wanted {
+		m.auth.looking[h] = true
 	}
-	workers.Wait()
+	return wanted
+}
+
+// resolve looks up one name once there is room, and notes what it stands for.
+func (m *Manager) resolve(ctx context.Context, h host, room chan struct{}) {
+	var addr netip.Addr
+	var err error
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, t := range m.tunnels {
-		if err := failed[hostKey(t.want)]; t.declared && err != nil && !t.up() && !found[hostKey(t.want)].IsValid() {
-			m.found = append(m.found, t.nameless(err, time.Now())...)
-		}
+	known := m.auth.hosts[h]
+	m.mu.Unlock()
+	select {
+	case room <- struct{}{}:
+		addr, err = m.lookUp(ctx, h, known)
+		<-room
+	case <-ctx.Done():
 	}
-	changed := !maps.Equal(m.auth.hosts, found)
-	m.auth.hosts = found
-	return changed
+	m.mu.Lock()
+	delete(m.auth.looking, h)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		m.auth.silent[h], m.auth.hosts[h] = true, known
+		for _, t := range m.tunnels {
+			if t.declared && hostKey(t.want) == h && !t.up() && !known.IsValid() {
+				m.found = append(m.found, t.nameless(err, time.Now())...)
+			}
+		}
+	default:
+		delete(m.auth.silent, h)
+		if m.auth.hosts[h] != addr {
+			poke(m.auth.newAddress)
+		}
+		m.auth.hosts[h] = addr
+	}
+	m.mu.Unlock()
+	m.tellFound()
 }
 
 // nameless notes that the peer's name stands for nothing, and tells of it once. A peer that would be dialled is as

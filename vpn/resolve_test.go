@@ -16,6 +16,9 @@ import (
 	"bulkhead/internal/testenv"
 )
 
+// silentName is a name that gets no answer.
+const silentName = "silent.woodgrove.example"
+
 // nameServer answers questions for addresses as it is told to.
 type nameServer struct {
 	t     *testing.T
@@ -72,6 +75,9 @@ func (s *nameServer) serve(conn net.Conn) {
 }
 
 func (s *nameServer) answer(m *dnsmessage.Message) {
+	if m.Questions[0].Name.String() == silentName+"." {
+		<-s.t.Context().Done()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m.Response, m.RCode, m.Additionals = true, dnsmessage.RCodeSuccess, nil
@@ -99,8 +105,9 @@ func (f *fakeCharon) remotes(name string) []string {
 	return texts(section(m, name), "remote_addrs")
 }
 
-func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
-	f, names := newFake(t), newNameServer(t)
+// resolving runs a Manager that asks the name server, with certificates.
+func resolving(t *testing.T, f *fakeCharon, names *nameServer) (*Manager, *testCertificates) {
+	t.Helper()
 	f.start()
 	m := New(Options{
 		Socket: f.socket, Resolver: names.resolver(), Settings: filepath.Join(t.TempDir(), "charon.conf"),
@@ -119,6 +126,12 @@ func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
 	if err := m.SetCredentials(t.Context(), c.gateway); err != nil {
 		t.Fatal(err)
 	}
+	return m, c
+}
+
+func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
+	f, names := newFake(t), newNameServer(t)
+	m, c := resolving(t, f, names)
 	i := c.iface("IfCe1", 1, func(i *Interface) {
 		i.PeerAddress, i.PeerHost, i.Initiate = netip.Addr{}, "ny.contoso.example", OnDemand
 	})
@@ -142,5 +155,24 @@ func TestAPeersNameIsLookedUpAgainAndItsTunnelStays(t *testing.T) {
 	}
 	if did := f.did(); slices.ContainsFunc(did, func(c string) bool { return c[:4] == "term" }) {
 		t.Errorf("charon was told %q", did)
+	}
+}
+
+func TestANameWithoutAnAnswerKeepsNoOtherWaiting(t *testing.T) {
+	f, names := newFake(t), newNameServer(t)
+	names.point("ny.contoso.example", "59.10.10.10")
+	m, c := resolving(t, f, names)
+	at := func(iface string, ifID int, name string) Interface {
+		return c.iface(iface, ifID, func(i *Interface) {
+			i.PeerAddress, i.PeerHost, i.Initiate = netip.Addr{}, name, OnDemand
+		})
+	}
+	mustSet(t, m, "Woodgrove", at("IfWe1", 1, silentName))
+	mustSet(t, m, "Contoso", at("IfCe1", 2, "ny.contoso.example"))
+	testenv.Eventually(t, "the address", func() bool {
+		return slices.Equal(f.remotes("Contoso/IfCe1"), []string{"59.10.10.10", "%any"})
+	})
+	if states := m.States("Woodgrove"); states["IfWe1"] != Disconnected {
+		t.Errorf("the name without an answer was waited for: %v", states)
 	}
 }
