@@ -371,3 +371,18 @@ func TestCharonIsToldAddressesWithoutTheirKind(t *testing.T) {
 		t.Errorf("charon is told %q and %q", i.LocalID, i.RemoteID)
 	}
 }
+
+func TestATenantsFailuresHideNoOtherTenants(t *testing.T) {
+	var log strings.Builder
+	r := newReporter(Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for range 1000 {
+		r.report(Event{Tenant: "Woodgrove", Interface: "IfWe1", Kind: Failed, Reason: "no", Time: time.Unix(1, 0)})
+	}
+	r.report(Event{Tenant: "Contoso", Interface: "IfCe1", Kind: Failed, Reason: "no", Time: time.Unix(1, 0)})
+	if got := strings.Count(log.String(), "tenant=Woodgrove"); got != refusalBurst {
+		t.Errorf("%d lines about Woodgrove, want %d", got, refusalBurst)
+	}
+	if !strings.Contains(log.String(), "tenant=Contoso") {
+		t.Error("no line about Contoso")
+	}
+}

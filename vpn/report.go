@@ -12,12 +12,14 @@ type reporter struct {
 	mu      sync.Mutex
 	log     *slog.Logger
 	onEvent func(Event)
-	// Strangers decide how often they are refused, so that the two are limited apart.
-	strangers, failures limiter
+	// Strangers decide how often they are refused, and so do a tenant's peers, or whoever claims to be one: they are
+	// limited apart, so that nobody's failures hide another's. failures is by tenant.
+	strangers limiter
+	failures  map[string]*limiter
 }
 
 func newReporter(opts Options) *reporter {
-	return &reporter{log: opts.Log, onEvent: opts.OnEvent, strangers: newLimiter(), failures: newLimiter()}
+	return &reporter{log: opts.Log, onEvent: opts.OnEvent, strangers: newLimiter(), failures: map[string]*limiter{}}
 }
 
 // report logs an event and passes it on. The log lines about failures are limited, and so are the events about peers
@@ -37,9 +39,9 @@ func (r *reporter) report(e Event) {
 		r.pass(e)
 		return
 	}
-	limit, what := &r.failures, "tunnel failed"
-	if e.Tenant == "" {
-		limit, what = &r.strangers, "IKE peer refused"
+	limit, what := &r.strangers, "IKE peer refused"
+	if e.Tenant != "" {
+		limit, what = r.failuresOf(e.Tenant), "tunnel failed"
 	}
 	ok, suppressed := limit.allow(e.Time)
 	if ok {
@@ -48,6 +50,15 @@ func (r *reporter) report(e Event) {
 	if ok || e.Tenant != "" {
 		r.pass(e)
 	}
+}
+
+// failuresOf must be called with mu held.
+func (r *reporter) failuresOf(tenant string) *limiter {
+	if r.failures[tenant] == nil {
+		l := newLimiter()
+		remember(r.failures, tenant, &l)
+	}
+	return r.failures[tenant]
 }
 
 func (r *reporter) write(level slog.Level, what string, e Event, suppressed int) {
