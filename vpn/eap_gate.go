@@ -17,6 +17,9 @@ func (m *Manager) tendEAPGate(ctx context.Context, c *client) error {
 	proposals := m.eapProposals()
 	m.mu.Unlock()
 	if own == nil || own.leaf == nil || len(proposals) == 0 {
+		if m.gate == gateUnknown && m.awaitsTenants() {
+			return nil // an earlier daemon's, whose sites may dial meanwhile
+		}
 		return m.closeEAPGate(ctx, c)
 	}
 	wanted := own.fingerprint + " " + strings.Join(proposals, " ")
@@ -40,6 +43,18 @@ func (m *Manager) tendEAPGate(ctx context.Context, c *client) error {
 	}
 	m.gate = wanted
 	return nil
+}
+
+// awaitsTenants tells whether charon has anything of a tenant that was not set yet. It must be called with apply held.
+func (m *Manager) awaitsTenants() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range m.have {
+		if tenant, _, _ := splitName(name); !m.tenants[tenant] {
+			return true
+		}
+	}
+	return false
 }
 
 // closeEAPGate unloads the catcher and the refuser, which an earlier daemon may have left.

@@ -168,3 +168,19 @@ func TestEAPMessagesToCharonAreAsTheGoldensSay(t *testing.T) {
 		}
 	}
 }
+
+func TestTheGateOfAnEarlierDaemonStaysUntilAllItsTenantsWereSet(t *testing.T) {
+	f := newFake(t)
+	for _, name := range []string{eapCatcher, eapRefuser, connName("Contoso", "IfCe1") + answering} {
+		f.conns[name] = newMessage().set(name, newMessage().set("remote_addrs", catcherAddrs)).msg
+	}
+	m, _ := resolving(t, f, newNameServer(t))
+	mustSet(t, m, "Woodgrove", iface("IfWe1", 1))
+	if did := f.did(); slices.Contains(did, "unload-conn "+eapCatcher) {
+		t.Errorf("charon was told %q", did)
+	}
+	mustSet(t, m, "Contoso")
+	if did := f.did(); !slices.Contains(did, "unload-conn "+eapCatcher) {
+		t.Errorf("the gate stays, though nobody has EAP: charon was told %q", did)
+	}
+}

@@ -70,6 +70,7 @@ func (m *Manager) declare(tenant string, want []Interface) error {
 			t.declared = false
 			t.conclude(ErrUnknown)
 			delete(m.usable, name)
+			delete(m.auth.turns, name)
 			m.prune(name)
 		}
 	}
