@@ -12,7 +12,8 @@ export CGO_ENABLED := 0
 GO_BUILD := go build -trimpath
 
 # Packages with tests that need IPsec in the kernel, a real charon or the appliance's own kernel; these run in the VM.
-VM_PACKAGES := ./capture ./trigger ./dataplane ./compartments ./vpn ./vpn/peerconfig ./ratelimit ./lab/...
+# The longest come first, since two run at a time.
+VM_PACKAGES := ./dataplane ./lab/e2e ./vpn ./lab/... ./vpn/peerconfig ./capture ./trigger ./compartments ./ratelimit
 
 .PHONY: help
 help: ## show this list

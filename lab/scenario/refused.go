@@ -203,6 +203,10 @@ func noRoute(ctx context.Context, w *World) ([]string, error) {
 		return nil, err
 	}
 	defer room.NS.Close()
+	// The daemon would put the route back as soon as it hears of a tunnel.
+	if err := w.StopDaemon(ctx); err != nil {
+		return nil, err
+	}
 	route := []string{"route", "del", "10.1.0.0/24", "dev", "IfCe1"}
 	if _, err := room.Run(ctx, "ip", route...); err != nil {
 		return nil, err
@@ -213,7 +217,7 @@ func noRoute(ctx context.Context, w *World) ([]string, error) {
 	if lookup == nil || !strings.Contains(said, "No route to host") {
 		err = errors.Join(err, fmt.Errorf("the compartment has a route still: %s", said))
 	}
-	err = errors.Join(err, w.Apply(ctx), w.redial(ctx, "NY-Contoso"))
+	err = errors.Join(err, w.StartDaemon(ctx), w.redial(ctx, "NY-Contoso"))
 	if err != nil {
 		return nil, err
 	}
