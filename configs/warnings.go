@@ -11,11 +11,25 @@ func (c *Config) Warnings() []string {
 	out := slices.Clone(c.standing.torn)
 	out = append(out, c.unusedVSIDs()...)
 	out = append(out, c.weakAlgorithms()...)
+	out = append(out, c.askedURLs()...)
 	for _, t := range c.Tenants {
 		out = append(out, t.crowded()...)
 		out = append(out, t.unanswered()...)
 		out = append(out, t.passedBy()...)
 		out = append(out, t.cutSessions()...)
+	}
+	return out
+}
+
+// askedURLs tells of tenants that make the gateway ask URLs of their choice: charon fetches what certificates of their own
+// authorities say, whatever its size, files of the gateway included.
+func (c *Config) askedURLs() (out []string) {
+	for _, t := range c.Tenants {
+		if len(t.CertificateAuthorities) > 0 && c.Gateway.IKE.Revocation != RevocationOff {
+			out = append(out, fmt.Sprintf("%s/%s: the gateway fetches what URLs in certificates of the tenant's own "+
+				"certificateAuthorities name; trust whoever keeps them, or set ike.revocation: %s at the gateway", kindTenant, t.Name,
+				RevocationOff))
+		}
 	}
 	return out
 }

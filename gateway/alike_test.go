@@ -206,7 +206,8 @@ func TestWhatTheDoublesDeclareIsWarnedOfAndCarriedOut(t *testing.T) {
 	if len(plan.pending) != 0 {
 		t.Errorf("not carried out: %q", plan.pending)
 	}
-	if w := plan.policy.config.Warnings(); len(w) != 2 || !strings.Contains(w[0], "Tenant/Alpha: siteToSite[IfE1].ike takes") {
-		t.Errorf("warnings %q, want one for each profile with weak algorithms", w)
+	if w := plan.policy.config.Warnings(); len(w) != 4 || !strings.Contains(w[0], "Tenant/Alpha: siteToSite[IfE1].ike takes") ||
+		!strings.Contains(w[2], "Tenant/Alpha: the gateway fetches") {
+		t.Errorf("warnings %q, want one for each profile with weak algorithms, and for each authority of a tenant's own", w)
 	}
 }

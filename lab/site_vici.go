@@ -37,8 +37,8 @@ func (s section) message() (*vici.Message, error) {
 	return m, nil
 }
 
-// Up dials the gateway, where no tunnel stands, and waits until the tunnel stands, at most until the context ends (30 s without a deadline). The
-// error holds charon's own words.
+// Up dials the gateway, where no tunnel stands, and waits until one does, at most until the context ends (30 s without a
+// deadline). The error holds charon's own words.
 func (s *Site) Up(ctx context.Context) error {
 	return s.vici(ctx, func(ctx context.Context, session *vici.Session) error {
 		deadline, _ := ctx.Deadline()
