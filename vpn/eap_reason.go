@@ -32,8 +32,11 @@ func (w *watcher) eapLine(line, id string, now time.Time) {
 		user := w.users[id]
 		w.eapFailed(user, id, "no S2S interface has the user name "+user+", which RADIUS accepted", now)
 	case strings.HasPrefix(line, switching):
-		// What one connection missed explains nothing when the next one is tried.
-		delete(w.reasons, id)
+		// What one connection missed explains nothing when the next one is tried, unless it comes to nothing at the gate.
+		if s, ok := w.reasons[id]; ok {
+			s.passed = true
+			w.reasons[id] = s
+		}
 	case eapTimeout.MatchString(line):
 		w.eapFailed("", id, "the gateway's RADIUS server does not answer", now)
 	default:

@@ -184,3 +184,32 @@ func TestTheGateOfAnEarlierDaemonStaysUntilAllItsTenantsWereSet(t *testing.T) {
 		t.Errorf("the gate stays, though nobody has EAP: charon was told %q", did)
 	}
 }
+
+// charon's log may be read before the event that it explains, or after it.
+func TestAnImpostorThatEndsAtTheGateIsRefusedWithTheFirstReasonInEitherOrder(t *testing.T) {
+	for _, logFirst := range []bool{true, false} {
+		m := idleManager(t, eapInterface())
+		var told []Event
+		m.reporter.onEvent = func(e Event) { told = append(told, e) }
+		w := m.newWatcher()
+		log := func() {
+			for _, line := range []string{
+				"constraint check failed: peer not authenticated by CA 'CN=Fabrikam CA'",
+				"selected peer config 'T/IfCe2' unacceptable: constraint checking failed",
+				"switching to peer config 'eap-catcher'",
+			} {
+				w.logLine(arguments("msg", line, "ikesa-uniqueid", "5"), time.Now())
+			}
+		}
+		if logFirst {
+			log()
+		}
+		w.refusedAtGate(arguments("uniqueid", "5", "remote-host", "59.10.10.51", "remote-id", "CN=IfCe2"), time.Now())
+		if !logFirst {
+			log()
+		}
+		if len(told) != 1 || !strings.Contains(told[0].Reason, "by none of the authorities") {
+			t.Errorf("with the log first %v: told %+v", logFirst, told)
+		}
+	}
+}

@@ -74,6 +74,7 @@ type pending struct {
 type said struct {
 	reason string
 	at     time.Time
+	passed bool // charon has turned to another connection since
 }
 
 const reasonLasts = 5 * time.Second
@@ -155,7 +156,7 @@ func (w *watcher) handle(ev vici.Event) {
 		return
 	}
 	w.pending = append(w.pending, pending{e, ike, time.Now().Add(reasonPatience)})
-	if s, ok := w.reasons[ike]; ok && ev.Timestamp.Sub(s.at) < reasonLasts {
+	if s, ok := w.reasons[ike]; ok && !s.passed && ev.Timestamp.Sub(s.at) < reasonLasts {
 		w.settle(func(p pending) bool { return p.ike == ike }, s.reason)
 	}
 }
@@ -215,8 +216,8 @@ func (w *watcher) logLine(m *vici.Message, now time.Time) {
 	if reason == "" || eapPasses.MatchString(line) || id == "" {
 		return
 	}
-	if s, ok := w.reasons[id]; !ok || now.Sub(s.at) >= reasonLasts {
-		remember(w.reasons, id, said{reason, now})
+	if s, ok := w.reasons[id]; !ok || s.passed || now.Sub(s.at) >= reasonLasts {
+		remember(w.reasons, id, said{reason: reason, at: now})
 		w.settle(func(p pending) bool { return p.ike == id }, reason)
 		if e, ok := w.late[id]; ok && now.Sub(e.Time) < reasonLasts {
 			e.Reason = reason
