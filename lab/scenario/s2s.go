@@ -23,7 +23,7 @@ func litwareWays() []way {
 	return []way{certified(), user(), card(), dialled(), translated(), six(), azure()}
 }
 
-// spis are the SPIs of all connected tunnels, by tenant and interface.
+// spis are the SPIs of all connected tunnels, by tenant and interface, but for the one that goes when nobody uses it.
 func (w *World) spis(ctx context.Context) (map[string]string, error) {
 	var rows []gateway.TunnelRow
 	if err := w.API.Show(ctx, "tunnels", &rows); err != nil {
@@ -31,7 +31,7 @@ func (w *World) spis(ctx context.Context) (map[string]string, error) {
 	}
 	all := map[string]string{}
 	for _, r := range rows {
-		if r.State == "connected" {
+		if r.State == "connected" && r.Interface != six().iface {
 			all[r.Tenant+" "+r.Interface] = r.SPIIn + " " + r.SPIOut
 		}
 	}
