@@ -1,13 +1,14 @@
 package configs
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"unicode"
+
+	"bulkhead/internal/dn"
 )
 
 // identityKinds are what may stand before an identity for its kind (RFC 7296, 3.5), in strongSwan's words. "@" and "fqdn:"
@@ -148,26 +149,10 @@ func canonicalIdentity(id string) string {
 func subjectParts(subject string) []string {
 	parts := splitSubject(subject)
 	for i, part := range parts {
-		parts[i] = canonicalPart(part)
+		parts[i] = dn.Part(part)
 	}
 	slices.Sort(parts)
 	return slices.Compact(parts)
-}
-
-// partNames are what strongSwan calls some parts of subjects too.
-var partNames = map[string]string{
-	"email": "e", "emailaddress": "e", "employeenumber": "en", "unstructuredname": "un", "unstructuredaddress": "ua",
-}
-
-// canonicalPart is the part of a subject as strongSwan reads it: its name ends at a space too, and any number of spaces and
-// equals signs may follow.
-func canonicalPart(part string) string {
-	part = strings.TrimSpace(part)
-	key, value := part, ""
-	if end := strings.IndexAny(part, " ="); end >= 0 {
-		key, value = part[:end], strings.TrimLeft(part[end:], " =")
-	}
-	return cmp.Or(partNames[key], key) + "=" + value
 }
 
 // identities are those of the gateway's sites, each of which must be one site's, and those of the gateway itself towards

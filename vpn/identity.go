@@ -1,11 +1,12 @@
 package vpn
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"bulkhead/internal/dn"
 )
 
 // identityKinds are what charon takes for the kind of an identity, before it.
@@ -168,23 +169,7 @@ func canonicalID(id string) string {
 	}
 	parts := strings.FieldsFunc(id, func(r rune) bool { return r == ',' || r == '/' })
 	for n, part := range parts {
-		parts[n] = canonicalPart(part)
+		parts[n] = dn.Part(part)
 	}
 	return strings.Join(parts, ",")
-}
-
-// partNames are what charon calls some parts of subjects too.
-var partNames = map[string]string{
-	"email": "e", "emailaddress": "e", "employeenumber": "en", "unstructuredname": "un", "unstructuredaddress": "ua",
-}
-
-// canonicalPart is the part of a subject as charon reads it: the name ends at a space too, and any number of spaces and
-// equals signs may follow it.
-func canonicalPart(part string) string {
-	part = strings.TrimSpace(part)
-	key, value := part, ""
-	if end := strings.IndexAny(part, " ="); end >= 0 {
-		key, value = part[:end], strings.TrimLeft(part[end:], " =")
-	}
-	return cmp.Or(partNames[key], key) + "=" + value
 }
