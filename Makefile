@@ -41,7 +41,7 @@ test-vm: deps build
 		go test -tags vm -count 1 -timeout 20m -exec $(CURDIR)/lab/vm ./lab/e2e
 
 .PHONY: bench
-bench: bench-native bench-vm ## measure everything against its peers (as root; BENCH=regexp measures some; 25 minutes at most)
+bench: bench-native bench-vm ## measure everything against its peers (as root; BENCH=regexp measures some; 15 minutes at most)
 
 .PHONY: bench-native
 bench-native:
