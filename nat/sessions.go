@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gaissmai/bart"
 	"github.com/mdlayher/netlink"
 	"github.com/ti-mo/conntrack"
 	"golang.org/x/sys/unix"
@@ -60,25 +61,34 @@ func Sessions(ns *netns.Namespace) ([]Session, error) {
 }
 
 // Forget ends the sessions to destinations in the prefixes that were translated to the Internet, and says how many.
-// It is for a site whose route comes, or comes back (law 1): its packets take the tunnel then, untranslated.
+// It is for a site whose route comes, or comes back (law 1): its packets take the tunnel then, untranslated. A site that
+// speaks BGP may have a hundred thousand prefixes.
 func Forget(ctx context.Context, ns *netns.Namespace, prefixes []netip.Prefix) (int, error) {
-	return forget(ctx, ns, func(s Session, f conntrack.Flow) bool { return s.leavesFor(prefixes, f.Status) })
+	sites := setOf(prefixes)
+	return forget(ctx, ns, func(s Session, f conntrack.Flow) bool { return s.leavesFor(sites, f.Status) })
+}
+
+func setOf(prefixes []netip.Prefix) *bart.Lite {
+	set := new(bart.Lite)
+	for _, p := range prefixes {
+		set.Insert(p.Masked())
+	}
+	return set
 }
 
 // forgetUndeclared ends the sessions that are translated in a way that is not declared (any more).
 func forgetUndeclared(ctx context.Context, ns *netns.Namespace, want Config) error {
+	sites := setOf(want.Protected)
 	_, err := forget(ctx, ns, func(s Session, f conntrack.Flow) bool {
 		return (s.hasOtherSource() && !want.hasAddress(s)) || (f.Status.DstNAT() && !want.hasMapping(s)) ||
-			s.leavesFor(want.Protected, f.Status)
+			s.leavesFor(sites, f.Status)
 	})
 	return err
 }
 
 // leavesFor tells whether the session was translated on its way to the Internet, to a destination in the prefixes.
-func (s Session) leavesFor(prefixes []netip.Prefix, status conntrack.Status) bool {
-	return s.hasOtherSource() && !status.DstNAT() && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool {
-		return p.Contains(s.Destination.Addr())
-	})
+func (s Session) leavesFor(sites *bart.Lite, status conntrack.Status) bool {
+	return s.hasOtherSource() && !status.DstNAT() && sites.Contains(s.Destination.Addr())
 }
 
 // hasOtherSource tells whether the source address was translated. Conntrack says so of a changed port too, which it
