@@ -64,7 +64,7 @@ type Peer struct {
 	// Families that routes are exchanged of, over the one session (RFC 4760).
 	IPv4, IPv6 bool
 	// Password of the TCP MD5 signature (RFC 2385); empty: none.
-	Password string
+	Password Secret
 	// HoldTime and KeepaliveInterval in whole seconds (RFC 4271, 10), ConnectRetry between attempts to dial.
 	HoldTime, KeepaliveInterval, ConnectRetry time.Duration
 	// Hops is how far away the peer may be: the TTL of what is sent to it.

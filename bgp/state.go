@@ -25,13 +25,22 @@ type Status struct {
 	PrivateBytes uint64
 }
 
-// PeerState is a peer as the speaker has it. Names of states are RFC 4271's.
+// States of a session. The others are RFC 4271's (8.2.2), in small letters.
+const (
+	// Established sessions exchange routes.
+	Established = "established"
+	// Stopped is a session that the operator stopped, or that is to be started by hand and was not.
+	Stopped = "stopped"
+	// OverLimit is one whose peer had too many prefixes.
+	OverLimit = "overLimit"
+)
+
+// PeerState is a peer as the speaker has it.
 type PeerState struct {
 	Name                  string
 	Address, LocalAddress netip.Addr
 	ASN                   uint32
-	// State of the session: idle, connect, active, opensent, openconfirm, established; stopped where the operator did that,
-	// overLimit where it had too many prefixes.
+	// State of the session: idle, connect, active, opensent, openconfirm, [Established], [Stopped] or [OverLimit].
 	State string
 	// Since is when the session came to be established, or when it ended; zero: it never was.
 	Since time.Time
@@ -103,6 +112,8 @@ type Route struct {
 	Communities     []string
 	// Best: it is the best path. Used: packets go by it, alone or beside others.
 	Best, Used bool
+	// Refused: it did not pass our policy, so that it is in no selection.
+	Refused bool
 	// Why tells, of a best path, what it won by; of another, why it is not used: the step of the selection that it lost
 	// (RFC 4271, 9.1.2), or why it was refused.
 	Why string
