@@ -54,7 +54,7 @@ func (d *decoder) value(n *node, p *path, v reflect.Value, r rules) {
 	case reflect.Bool:
 		value, _ := d.boolean(n, p)
 		v.SetBool(value)
-	case reflect.Int, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	case reflect.Int, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		d.integer(n, p, v, r)
 	default:
 		panic("configs: no way to decode " + v.Type().String())
@@ -123,7 +123,7 @@ func emptyList(n *node, v reflect.Value) bool {
 
 func fallbackKind(k reflect.Kind) nodeKind {
 	switch k {
-	case reflect.Int, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	case reflect.Int, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return numberNode
 	}
 	return textNode

@@ -64,6 +64,9 @@ func (t *Tenant) setDefaults(g *Gateway) {
 	for i := range t.SiteToSite {
 		t.SiteToSite[i].setDefaults(g)
 	}
+	if t.BGP != nil {
+		t.BGP.setDefaults()
+	}
 }
 
 func (s *SiteToSite) setDefaults(g *Gateway) {

@@ -6,20 +6,22 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // The decoder and the JSON Schema both go by these: the `yaml` tag of a field is its key, the `rule` tag holds
 //
 //	required      the key must be there
-//	min=, max=    bounds of a number; a number needs max
+//	min=, max=    bounds of a number or duration, which needs max
+//	seconds       a duration is in whole seconds
 //	default=      value when the key is left out
 //	host          a prefix is an address with its subnet's length, not a network
 //	unicast       an address must be one that a single machine can have
 
 // rules are what the `rule` tag of a field says of its value, and of the items where it is a list.
 type rules struct {
-	min, max      int64
-	host, unicast bool
+	min, max               int64 // of a duration in nanoseconds
+	host, unicast, seconds bool
 }
 
 // field is a struct field that the YAML can set.
@@ -72,19 +74,29 @@ func (f *field) parse(tag string) {
 			f.host = true
 		case "unicast":
 			f.unicast = true
+		case "seconds":
+			f.seconds = true
 		case "default":
 			f.fallback = value
 		case "min":
-			f.min = mustInt(value)
+			f.min = f.bound(value)
 		case "max":
-			f.max = mustInt(value)
+			f.max = f.bound(value)
 		default:
 			panic(fmt.Sprintf("configs: unknown rule %q of %s.%s", rule, f.owner, f.goName))
 		}
 	}
 }
 
-func mustInt(s string) int64 {
+// bound is a bound of the field's value, a number or a duration.
+func (f *field) bound(s string) int64 {
+	if f.typ == reflect.TypeFor[time.Duration]() {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			panic("configs: " + err.Error())
+		}
+		return int64(d)
+	}
 	i, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		panic("configs: " + err.Error())

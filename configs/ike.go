@@ -16,11 +16,11 @@ type IKEPolicy struct {
 	// A key exchange such as ecp384 for each replacement of the keys of ESP, added to espProposals that name none; or none.
 	PerfectForwardSecrecy KeyExchange `yaml:"perfectForwardSecrecy"`
 	// Silence after which the peer is asked for a sign of life.
-	DeadPeerDetection time.Duration `yaml:"deadPeerDetection" rule:"min=1,max=3600"`
+	DeadPeerDetection time.Duration `yaml:"deadPeerDetection" rule:"min=1s,max=1h"`
 	// Time after which the keys of IKE are replaced.
-	IKELifetime time.Duration `yaml:"lifetime" rule:"min=60,max=604800"`
+	IKELifetime time.Duration `yaml:"lifetime" rule:"min=1m,max=168h"`
 	// Time after which the keys of ESP are replaced.
-	ESPLifetime time.Duration `yaml:"espLifetime" rule:"min=60,max=604800"`
+	ESPLifetime time.Duration `yaml:"espLifetime" rule:"min=1m,max=168h"`
 	// Bytes after which the keys of ESP are replaced; no limit when left out.
 	ESPLifetimeBytes uint64 `yaml:"espLifetimeBytes" rule:"min=1000000,max=1000000000000000"`
 	// Whether the ends may change their addresses while connected (RFC 4555); true when left out.

@@ -35,6 +35,11 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[FilterRule]():       {parse: plain(ParseFilterRule), want: "SOURCE:DESTINATION:PROTOCOL[:X:Y]"},
 	reflect.TypeFor[Destination]():      {parse: plain(parseDestination), want: "address or host name"},
 	reflect.TypeFor[ServerAddress]():    {parse: plain(parseServerAddress), want: "ADDRESS or ADDRESS:PORT"},
+	reflect.TypeFor[PrefixRange]():      {parse: plain(ParsePrefixRange), want: "PREFIX [ge LENGTH] [le LENGTH]"},
+	reflect.TypeFor[ASPathPattern]():    {parse: plain(parseASPathPattern), numbers: true, want: "regular expression (RE2) over an AS path"},
+	reflect.TypeFor[Community]():        {parse: plain(parseCommunity), want: "NUMBER:NUMBER or a well-known name"},
+	reflect.TypeFor[LargeCommunity]():   {parse: plain(parseLargeCommunity), want: "NUMBER:NUMBER:NUMBER"},
+	reflect.TypeFor[AnyCommunity]():     {parse: plain(parseAnyCommunity), want: "NUMBER:NUMBER, NUMBER:NUMBER:NUMBER or a well-known name"},
 }
 
 // plain fits a parser that no rule concerns.
@@ -120,9 +125,13 @@ func parseUUID(s string, _ rules) (any, error) {
 
 func parseDuration(s string, r rules) (any, error) {
 	d, err := time.ParseDuration(s)
-	if least, most := time.Duration(r.min)*time.Second, time.Duration(r.max)*time.Second; err != nil ||
-		d < least || d > most {
-		return nil, fmt.Errorf("is not a duration from %s to %s; want one such as %s", least, most, max(least, 10*time.Second))
+	least, most := time.Duration(r.min), time.Duration(r.max)
+	switch {
+	case err != nil || d < least || d > most:
+		return nil, fmt.Errorf("is not a duration from %s to %s; want one such as %s", least, most,
+			min(max(least, 10*time.Second), most))
+	case r.seconds && d%time.Second != 0:
+		return nil, fmt.Errorf("is not a whole number of seconds; want one such as %s", d.Truncate(time.Second)+time.Second)
 	}
 	return d, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // sourceCode holds the types, whose comments are the descriptions in the schema.
 //
-//go:embed gateway.go ike.go tenant.go records.go sitetosite.go services.go configs.go secret.go
+//go:embed bgp.go bgp_policy.go gateway.go ike.go tenant.go records.go sitetosite.go services.go configs.go secret.go
 var sourceCode embed.FS
 
 // Schema is the JSON Schema (2020-12) of a document of any kind, for editors to complete and check by. It follows from

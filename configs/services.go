@@ -75,68 +75,6 @@ type User struct {
 	Password Secret `yaml:"password" rule:"required"`
 }
 
-// BGP is the tenant's router.
-type BGP struct {
-	// BGP identifier (RFC 4271), an IPv4 address by form.
-	Identifier netip.Addr `yaml:"identifier" rule:"required,unicast"`
-	// The tenant's autonomous system number.
-	ASN uint32 `yaml:"asn" rule:"required,min=1,max=4294967294"`
-	// Routers of the tenant's sites.
-	Peers []BGPPeer `yaml:"peers"`
-	// What is advertised besides what peers advertise.
-	CustomRoutes []BGPCustomRoute `yaml:"customRoutes"`
-}
-
-// BGPPeer is a router of a site.
-type BGPPeer struct {
-	// A name for it, unique in the tenant.
-	Name string `yaml:"name" rule:"required"`
-	// The compartment's end of the session.
-	LocalAddress netip.Addr `yaml:"localAddress" rule:"required,unicast"`
-	// The peer's end of the session.
-	Address netip.Addr `yaml:"address" rule:"required,unicast"`
-	// The peer's autonomous system number.
-	ASN uint32 `yaml:"asn" rule:"required,min=1,max=4294967294"`
-	// Mixed dials and listens, Passive listens only.
-	OperationMode OperationMode `yaml:"operationMode" rule:"default=Mixed"`
-	// Automatic starts the session by itself, Manual waits for the operator.
-	PeeringMode PeeringMode `yaml:"peeringMode" rule:"default=Automatic"`
-}
-
-// OperationMode says whether the gateway dials a BGP peer.
-type OperationMode string
-
-// Dial and listen, or listen only.
-const (
-	OperationMixed   OperationMode = "Mixed"
-	OperationPassive OperationMode = "Passive"
-)
-
-func (OperationMode) values() []string {
-	return []string{string(OperationMixed), string(OperationPassive)}
-}
-
-// PeeringMode says whether a BGP session starts by itself.
-type PeeringMode string
-
-// By itself, or by the operator.
-const (
-	PeeringAutomatic PeeringMode = "Automatic"
-	PeeringManual    PeeringMode = "Manual"
-)
-
-func (PeeringMode) values() []string {
-	return []string{string(PeeringAutomatic), string(PeeringManual)}
-}
-
-// BGPCustomRoute is advertised to peers: the routes on an interface, or a prefix.
-type BGPCustomRoute struct {
-	// An interface of the tenant; empty where a prefix is declared.
-	Interface string `yaml:"interface"`
-	// A prefix; not valid where an interface is declared.
-	Prefix netip.Prefix `yaml:"prefix"`
-}
-
 // NAT is the tenant's way to and from the Internet.
 type NAT struct {
 	// The tenant's public addresses, or auto for the first free one of the gateway's.

@@ -19,7 +19,7 @@ type SiteToSite struct {
 	// When the gateway dials: onDemand when there are subnets, else never; or always.
 	Initiate Initiate `yaml:"initiate"`
 	// Time without packets after which the tunnel is taken down; never when left out.
-	IdleDisconnect time.Duration `yaml:"idleDisconnect" rule:"min=10,max=604800"`
+	IdleDisconnect time.Duration `yaml:"idleDisconnect" rule:"min=10s,max=168h"`
 	// The site's address. With certificates or EAP it may be a host name, or left out where the site dials.
 	Destination Destination `yaml:"destination"`
 	// The gateway's address of the tunnel; the first external one of the destination's family when left out.
