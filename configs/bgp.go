@@ -56,7 +56,7 @@ type BGPPeer struct {
 	// Time between signs of life; a third of the hold time when left out.
 	KeepaliveInterval time.Duration `yaml:"keepaliveInterval" rule:"min=1s,max=21845s,seconds"`
 	// Time between attempts to dial.
-	ConnectRetry time.Duration `yaml:"connectRetry" rule:"min=1s,max=3600s,seconds,default=5s"`
+	ConnectRetry time.Duration `yaml:"connectRetry" rule:"min=2s,max=1h,seconds,default=5s"`
 	// The TTL of what is sent to the peer: how many hops away it may be.
 	Multihop uint8 `yaml:"multihop" rule:"min=1,max=255,default=64"`
 	// Refuses packets from farther away than this many hops (GTSM, RFC 5082), and sends with TTL 255 as the other end must;

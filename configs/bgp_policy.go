@@ -41,7 +41,7 @@ type BGPMatch struct {
 // BGPSet are changes of a route.
 type BGPSet struct {
 	// Preference over other paths inside the tenant's system, higher preferred; 100 without.
-	LocalPreference *uint32 `yaml:"localPreference" rule:"min=0,max=4294967295"`
+	LocalPreference *uint32 `yaml:"localPreference" rule:"min=1,max=4294967295"`
 	// Metric (multi-exit discriminator) towards a neighbouring system, lower preferred.
 	MED *uint32 `yaml:"med" rule:"min=0,max=4294967295"`
 	// How often the tenant's own number is put before the path.

@@ -12,14 +12,15 @@ import (
 type Change struct {
 	// Remove takes the object away. Of the object only what identifies it counts: a record's customer address, or VSID and
 	// MAC address of one of type L2Only; VSID, prefix and next hop of a customer route; a provider route's destination and
-	// next hop; a provider address without its length. An interface that is not disabled any more dials, or is dialled, as
-	// the YAML has it.
+	// next hop; a provider address without its length; a BGP peer's name. An interface that is not disabled any more dials,
+	// or is dialled, as the YAML has it; a BGP peer that is neither started nor stopped any more goes by its peeringMode.
 	Remove bool
 
 	// One of these is set. Provider routes and addresses are of the gateway, the others of a tenant.
 	Record            *LookupRecord
 	CustomerRoute     *CustomerRoute
 	DisabledInterface *DisabledInterface
+	BGPPeer           *SwitchedPeer
 	ProviderRoute     *ProviderRoute
 	ProviderAddress   *ProviderAddress
 }
@@ -28,6 +29,13 @@ type Change struct {
 // comes of it and of the YAML.
 type DisabledInterface struct {
 	Name string
+}
+
+// SwitchedPeer is that the operator started or stopped a BGP peer's session, which holds until the operator says otherwise.
+// [BGPPeer.Stopped] tells what comes of it and of the YAML.
+type SwitchedPeer struct {
+	Name    string
+	Started bool
 }
 
 // empty tells whether the change names no object.
@@ -54,6 +62,9 @@ const (
 	wordProviderAddress = "provider-address"
 	wordInterface       = "interface"
 	wordDisabled        = "disabled"
+	wordPeer            = "bgp-peer"
+	wordStarted         = "started"
+	wordStopped         = "stopped"
 	wordRemove          = "no"
 	wordL2Only          = "l2only"
 	wordOnLink          = "on-link"
@@ -89,6 +100,8 @@ func (c Change) String() string {
 		if m := c.CustomerRoute.Metric; m != 0 && m != defaultMetric {
 			fmt.Fprintf(&b, " metric %d", m)
 		}
+	case c.BGPPeer != nil:
+		b.WriteString(" " + c.BGPPeer.state())
 	case c.ProviderAddress != nil:
 		if c.ProviderAddress.VLAN != 0 {
 			fmt.Fprintf(&b, " vlan %d", c.ProviderAddress.VLAN)
@@ -115,6 +128,8 @@ func (c Change) subject() string {
 		return fmt.Sprintf("%s %s vsid %d next-hop %s", wordCustomerRoute, c.CustomerRoute.Prefix, c.CustomerRoute.VSID, hop)
 	case c.DisabledInterface != nil:
 		return fmt.Sprintf("%s %s %s", wordInterface, c.DisabledInterface.Name, wordDisabled)
+	case c.BGPPeer != nil:
+		return wordPeer + " " + c.BGPPeer.Name
 	case c.ProviderRoute != nil:
 		return fmt.Sprintf("%s %s next-hop %s", wordProviderRoute, c.ProviderRoute.Destination, c.ProviderRoute.NextHop)
 	case c.ProviderAddress != nil:

@@ -110,10 +110,11 @@ func (c *checker) checkTenant(t tenantDoc) {
 	t.doc.checkAuthorityList(t.CertificateAuthorities, at("certificateAuthorities"))
 	c.checkSiteToSite(t)
 	t.checkDisabledInterfaces()
+	t.checkSwitchedPeers()
 	c.checkInterfaceNames(t)
 	c.checkFilters(t)
 	c.checkRemoteAccess(t)
-	c.checkBGP(t)
+	t.checkBGP()
 	c.checkNAT(t)
 }
 

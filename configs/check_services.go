@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"fmt"
 	"net/netip"
 	"regexp/syntax"
 	"slices"
@@ -106,79 +105,5 @@ func (t tenantDoc) checkClientPrefix(prefix netip.Prefix, p *path) {
 		if s.Prefix.IsValid() && s.Prefix.Overlaps(prefix) {
 			t.bad(p, "%s overlaps %s; want a prefix apart from it", prefix, t.doc.place(at("virtualSubnets", i, "prefix")))
 		}
-	}
-}
-
-func (c *checker) checkBGP(t tenantDoc) {
-	if t.BGP == nil {
-		return
-	}
-	p := at("bgp")
-	if id := t.BGP.Identifier; id.IsValid() && !id.Is4() {
-		t.bad(p.key("identifier"), "%s is not of IPv4 form (RFC 4271, 4.2); want one such as 10.0.254.2", id)
-	}
-	t.checkASN(t.BGP.ASN, p.key("asn"))
-	var names claims[string]
-	var peers claims[netip.Addr]
-	for i, peer := range t.BGP.Peers {
-		p := p.key("peers").item(i)
-		if peer.Name != "" {
-			if taken, ok := names.take(peer.Name, t.doc, p.key("name")); !ok {
-				t.bad(p.key("name"), "the name is that of %s; want one of its own", taken)
-			}
-		}
-		t.checkASN(peer.ASN, p.key("asn"))
-		if peer.Address.IsValid() {
-			if taken, ok := peers.take(peer.Address, t.doc, p.key("address")); !ok {
-				t.bad(p.key("address"), "%s is the peer %s already; keep one", peer.Address, taken)
-			}
-		}
-		c.checkPeerEnds(t, peer, p)
-	}
-	for i, r := range t.BGP.CustomRoutes {
-		p := p.key("customRoutes").item(i)
-		byName, byPrefix := t.doc.has(p.key("interface")), t.doc.has(p.key("prefix"))
-		if byName == byPrefix {
-			t.bad(p, "wants exactly one of interface and prefix")
-		}
-		t.checkInterface(r.Interface, p.key("interface"), t.interfaces())
-	}
-}
-
-// checkASN refuses numbers that no router may have (RFC 6793, RFC 7300).
-func (t tenantDoc) checkASN(asn uint32, p *path) {
-	if asn == 23456 || asn == 65535 {
-		t.bad(p, "%d is reserved; want the router's own number", asn)
-	}
-}
-
-func (c *checker) checkPeerEnds(t tenantDoc, peer BGPPeer, p *path) {
-	local, remote := peer.LocalAddress, peer.Address
-	own := t.ownAddresses()
-	if slices.ContainsFunc(own, func(o netip.Prefix) bool { return !o.IsValid() }) {
-		return
-	}
-	isOwn := func(a netip.Addr) bool {
-		return slices.ContainsFunc(own, func(o netip.Prefix) bool { return o.Addr() == a })
-	}
-	if local.IsValid() && !isOwn(local) {
-		t.bad(p.key("localAddress"), "%s is no address of the compartment; want one of its internal or forwarding interfaces",
-			local)
-	}
-	if !remote.IsValid() {
-		return
-	}
-	if isOwn(remote) {
-		t.bad(p.key("address"), "%s is the compartment's own; want the peer's", remote)
-		return
-	}
-	if local.IsValid() && local.Is4() != remote.Is4() {
-		t.bad(p.key("address"), "%s is not of the address family of localAddress; want both IPv4 or both IPv6", remote)
-		return
-	}
-	reachable := append(append(own, t.SitePrefixes()...), t.VirtualPrefixes()...)
-	if !inAny(remote, reachable) && !slices.Contains(reachable, netip.Prefix{}) {
-		t.bad(p.key("address"), "%s is nowhere reachable; want it in the subnets of a tunnel, such as %s, or of an interface",
-			remote, fmt.Sprintf("%s/%d:100", remote, remote.BitLen()))
 	}
 }

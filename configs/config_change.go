@@ -61,6 +61,8 @@ func (c *Config) change(name string, change Change) (undo func(), err error) {
 		return c.changeRecord(p, change)
 	case change.DisabledInterface != nil:
 		return p.changeDisabled(change)
+	case change.BGPPeer != nil:
+		return p.changePeer(change)
 	}
 	return p.changeRoute(change)
 }

@@ -39,8 +39,8 @@ func besideFabrikam(t *testing.T) string {
 // have every statement that the table names.
 func TestEveryExampleOfTheDocumentedPolicyWorks(t *testing.T) {
 	files := examples(t)
-	if len(files) != 2 {
-		t.Fatalf("docs/policy.md has %d examples, want those of Contoso and GW-VM", len(files))
+	if len(files) != 3 {
+		t.Fatalf("docs/policy.md has %d examples, want those of Contoso, Woodgrove and GW-VM", len(files))
 	}
 	dir := besideFabrikam(t)
 	running, err := configs.Load(dir)
@@ -48,7 +48,7 @@ func TestEveryExampleOfTheDocumentedPolicyWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	var words []string
-	for _, name := range []string{"GW-VM", "Contoso"} { // a record goes by a provider route
+	for _, name := range []string{"GW-VM", "Contoso", "Woodgrove"} { // a record goes by a provider route
 		write(t, dir, name+".policy", files[name])
 		var statements []string
 		for line := range strings.Lines(files[name]) {
@@ -68,7 +68,7 @@ func TestEveryExampleOfTheDocumentedPolicyWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantPolicy(t, loaded, policyOf(running)...)
-	table := regexp.MustCompile("`((?:no )?(?:[a-z]+-(?:record|route|address)|interface)[^`]*)`").FindAllStringSubmatch(read(t, "../docs/policy.md"), -1)
+	table := regexp.MustCompile("`((?:no )?(?:[a-z]+-(?:record|route|address|peer)|interface)[^`]*)`").FindAllStringSubmatch(read(t, "../docs/policy.md"), -1)
 	if len(table) < 10 {
 		t.Fatalf("docs/policy.md names %d statements", len(table))
 	}

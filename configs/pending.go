@@ -1,6 +1,9 @@
 package configs
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Pending lists what is declared and not carried out yet, object and key in each line, in the order of the objects.
 // Nothing that Load takes is left out silently: it is carried out, or it stands here.
@@ -41,20 +44,28 @@ func (t *Tenant) pending() []string {
 		forwarding[f.Name] = true
 	}
 	for _, r := range t.Routes {
-		l.add(forwarding[r.Interface] || t.behindForwarding(r), "routes[%s] (forwarding interface)", r.Prefix)
+		l.add(forwarding[r.Interface] || t.behindForwarding(r.NextHop), "routes[%s] (forwarding interface)", r.Prefix)
 	}
 	l.add(len(t.ForwardingInterfaces) > 0, "forwardingInterfaces")
 	l.add(t.DNS != nil, "dns")
 	l.add(t.RemoteAccess != nil, "remoteAccess")
-	l.add(t.BGP != nil, "bgp")
+	if t.BGP != nil {
+		for _, p := range t.BGP.Peers {
+			l.add(t.behindForwarding(p.Address) || t.behindForwarding(p.LocalAddress), "bgp.peers[%s] (forwarding interface)", p.Name)
+		}
+		for _, r := range t.BGP.CustomRoutes {
+			l.add(forwarding[r.Interface], "bgp.customRoutes[%s] (forwarding interface)", r.Interface)
+			l.add(r.Interface == dialInInterface, "bgp.customRoutes[%s] (remote access)", r.Interface)
+		}
+	}
 	return l.keys
 }
 
-// behindForwarding tells whether a route's next hop lies in the subnet of a forwarding interface.
-func (t *Tenant) behindForwarding(r Route) bool {
+// behindForwarding tells whether an address lies in the subnet of a forwarding interface.
+func (t *Tenant) behindForwarding(hop netip.Addr) bool {
 	for _, f := range t.ForwardingInterfaces {
 		for _, a := range f.Addresses {
-			if a.Contains(r.NextHop) {
+			if a.Contains(hop) {
 				return true
 			}
 		}

@@ -38,7 +38,10 @@ func (r *CustomerRoute) key() routeKey {
 
 func (d *DisabledInterface) key() string { return d.Name }
 
-// policy is a tenant's lookup records, customer routes and disabled interfaces, from its YAML and its policy file.
+func (s *SwitchedPeer) key() string { return s.Name }
+
+// policy is a tenant's lookup records, customer routes, disabled interfaces and switched BGP peers, from its YAML and its
+// policy file.
 type policy struct {
 	tenant  *Tenant
 	file    *policyFile // nil if there is none
@@ -46,6 +49,8 @@ type policy struct {
 	routes  *objects[CustomerRoute, routeKey]
 	// disabled are S2S interfaces.
 	disabled *objects[DisabledInterface, string]
+	// switched are BGP peers that the operator started or stopped; the YAML switches none.
+	switched *objects[SwitchedPeer, string]
 	// macs finds records by MAC address: all but those of type L2Only and those of the gateway's own interfaces.
 	macs *index[[6]byte]
 }
@@ -65,6 +70,7 @@ func newPolicy(t tenantDoc, file *policyFile) *policy {
 		t.bad(at("customerRoutes", at2), "the same route as %s; keep one", t.doc.place(at("customerRoutes", first)))
 	})
 	p.disabled = newObjects(t.disabledInterfaces(), (*DisabledInterface).key, func(int, int) {}) // names are checked elsewhere
+	p.switched = newObjects(nil, (*SwitchedPeer).key, func(int, int) {})
 	if file == nil {
 		return p
 	}
@@ -79,13 +85,17 @@ func newPolicy(t tenantDoc, file *policyFile) *policy {
 			p.disabled.drop(c.DisabledInterface.Name, line)
 		case c.DisabledInterface != nil:
 			p.disabled.put(*c.DisabledInterface, line)
+		case c.BGPPeer != nil && c.Remove:
+			p.switched.drop(c.BGPPeer.Name, line)
+		case c.BGPPeer != nil:
+			p.switched.put(*c.BGPPeer, line)
 		case c.Remove:
 			p.routes.drop(c.CustomerRoute.key(), line)
 		default:
 			p.routes.put(*c.CustomerRoute, line)
 		}
 	})
-	file.weigh(p.records.words, p.routes.words, p.disabled.words)
+	file.weigh(p.records.words, p.routes.words, p.disabled.words, p.switched.words)
 	return p
 }
 
@@ -118,8 +128,10 @@ func (p *policy) settle() {
 	p.records.settle()
 	p.routes.settle()
 	p.disabled.settle()
+	p.switched.settle()
 	p.share()
 	p.disable()
+	p.switchPeers()
 	p.macs = newIndex(len(p.records.list), p.mac)
 	for i := range p.records.list {
 		if p.hasMAC(&p.records.list[i]) {

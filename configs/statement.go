@@ -26,6 +26,8 @@ var (
 	providerAddressForm       = form{"provider-address ADDRESS/LENGTH [vlan N] [vsids N,N...]", []string{"vlan", "vsids"}}
 	disabledForm              = form{"interface NAME disabled", nil}
 	removeDisabledForm        = form{"no interface NAME disabled", nil}
+	peerForm                  = form{"bgp-peer NAME started|stopped", nil}
+	removePeerForm            = form{"no bgp-peer NAME", nil}
 	removeRecordForm          = form{"no lookup-record CA", nil}
 	removeL2OnlyForm          = form{"no lookup-record l2only vsid N mac MAC", []string{"vsid", "mac"}}
 	removeCustomerRouteForm   = form{"no customer-route PREFIX vsid N next-hop CA|on-link", []string{"vsid", "next-hop"}}
@@ -88,6 +90,12 @@ func parseStatement(line string) (c Change, err error) {
 			s.form = removeDisabledForm
 		}
 		c.DisabledInterface = s.disabledInterface(words[1:])
+	case wordPeer:
+		s.form = peerForm
+		if c.Remove {
+			s.form = removePeerForm
+		}
+		c.BGPPeer = s.switchedPeer(words[1:], c.Remove)
 	case wordProviderRoute:
 		of(providerRouteForm, removeProviderRouteForm)
 		c.ProviderRoute = &ProviderRoute{Destination: s.prefix(subject), NextHop: s.address(s.need("next-hop"))}
@@ -96,7 +104,7 @@ func parseStatement(line string) (c Change, err error) {
 		c.ProviderAddress = s.providerAddress(subject)
 	default:
 		return Change{}, unknownWord(words[0], "statement", []string{
-			wordRecord, wordCustomerRoute, wordInterface, wordProviderRoute, wordProviderAddress, wordRemove})
+			wordRecord, wordCustomerRoute, wordInterface, wordPeer, wordProviderRoute, wordProviderAddress, wordRemove})
 	}
 	if s.err != nil {
 		return Change{}, s.err

@@ -16,7 +16,8 @@ func FuzzParseChange(f *testing.F) {
 		"no lookup-record l2only vsid 5001 mac 60:00:60:00:01:01", "customer-route 0.0.0.0/0 vsid 6001 next-hop 10.0.254.2",
 		"customer-route fd00::/64 vsid 6001 next-hop on-link metric 9999", "no customer-route ::/0 vsid 6001 next-hop ::",
 		"provider-route 192.168.7.0/24 next-hop 192.168.0.1", "no provider-route ::/0 next-hop fe80::1",
-		"provider-address 192.168.0.11/24 vlan 7 vsids 5001,5002", "no provider-address 2001:db8::11/64", "\tno \r", "#", "interface IfCe1 disabled", "no interface IfCe1 disabled",
+		"provider-address 192.168.0.11/24 vlan 7 vsids 5001,5002", "no provider-address 2001:db8::11/64", "\tno \r", "#", "interface IfCe1 disabled",
+		"no interface IfCe1 disabled", "bgp-peer NY started", "bgp-peer NY stopped", "no bgp-peer NY",
 	} {
 		f.Add(s)
 	}
@@ -49,8 +50,9 @@ func FuzzPolicyFile(f *testing.F) {
 	}
 	f.Add("Contoso", []byte("interface IfCe1 disabled\nno interface IfCe1 disabled\ninterface IfCe1 disabled\n"))
 	f.Add("GW-VM", []byte("provider-route 192.168.8.0/24 next-hop 192.168.0.1\nprovider-address 2001:db8::11/64 vlan 7 vsids 5001\n"))
+	f.Add("Woodgrove", []byte("bgp-peer NY stopped\nbgp-peer SFO started\nno bgp-peer NY\ninterface IfWe1 disabled\n"))
 	f.Fuzz(func(t *testing.T, name string, text []byte) {
-		if name != "Contoso" {
+		if name != "Contoso" && name != "Woodgrove" {
 			name = "GW-VM"
 		}
 		file := filepath.Join(t.TempDir(), name+policyExt)

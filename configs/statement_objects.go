@@ -76,6 +76,28 @@ func (s *statement) disabledInterface(words []string) *DisabledInterface {
 	return d
 }
 
+func (s *statement) switchedPeer(words []string, remove bool) *SwitchedPeer {
+	p := &SwitchedPeer{}
+	most := 2
+	if remove {
+		most = 1
+	}
+	switch {
+	case len(words) == 0:
+		s.fail("names no object")
+	case len(words) > most:
+		s.fail("has %q behind its end", shorten(words[most]))
+	case len(words) < most:
+		s.fail("does not say what the peer is")
+	case !remove && words[1] != wordStarted && words[1] != wordStopped:
+		s.err = unknownWord(words[1], "word", []string{wordStarted, wordStopped})
+	default:
+		p.Name, p.Started = words[0], !remove && words[1] == wordStarted
+		s.err = checkName(words[0], maxPeerName)
+	}
+	return p
+}
+
 func (s *statement) providerAddress(subject string) *ProviderAddress {
 	a := &ProviderAddress{}
 	if s.err != nil {

@@ -17,6 +17,7 @@ func (c *Config) Warnings() []string {
 		out = append(out, t.unanswered()...)
 		out = append(out, t.passedBy()...)
 		out = append(out, t.cutSessions()...)
+		out = append(out, t.idleBGP()...)
 	}
 	return out
 }

@@ -52,25 +52,35 @@ func (t *Tenant) hasFamily(link string, four bool) bool {
 	return false
 }
 
-// cutSessions tells of BGP sessions that the tenant's own filters do not let come about.
+// cutSessions tells of BGP sessions, and of their watches, that the tenant's own filters do not let come about.
 func (t *Tenant) cutSessions() (out []string) {
 	if t.BGP == nil {
 		return nil
 	}
-	for _, peer := range t.BGP.Peers {
+	for i := range t.BGP.Peers {
+		peer := &t.BGP.Peers[i]
 		link := t.linkTo(peer.Address)
-		if link == "" || letsPass(peer, t.filterOn(link, true), t.filterOn(link, false)) {
+		if link == "" {
 			continue
 		}
-		to := FilterRule{
-			Source: host(peer.Address), Destination: host(peer.LocalAddress), Protocol: ProtocolTCP,
-			DestinationPorts: PortRange{bgpPort, bgpPort},
+		arriving, leaving := t.filterOn(link, true), t.filterOn(link, false)
+		tell := func(what string, to, from FilterRule) {
+			out = append(out, fmt.Sprintf("%s/%s: the filters on %s drop %s with the peer %s; want them to pass %q and, the other "+
+				"way, %q", kindTenant, t.Name, link, what, peer.Name, to, from))
 		}
-		from := FilterRule{
-			Source: to.Destination, Destination: to.Source, Protocol: ProtocolTCP, SourcePorts: to.DestinationPorts,
+		to := FilterRule{Source: host(peer.Address), Destination: host(peer.LocalAddress)}
+		from := FilterRule{Source: to.Destination, Destination: to.Source}
+		if !letsPass(peer, arriving, leaving) {
+			to, from := to, from
+			to.Protocol, to.DestinationPorts = ProtocolTCP, PortRange{bgpPort, bgpPort}
+			from.Protocol, from.SourcePorts = ProtocolTCP, to.DestinationPorts
+			tell("BGP", to, from)
 		}
-		out = append(out, fmt.Sprintf("%s/%s: the filters on %s drop BGP with the peer %s; want them to pass %q and, the other "+
-			"way, %q", kindTenant, t.Name, link, peer.Name, to, from))
+		if peer.BFD != nil && !letsWatch(peer, arriving, leaving) {
+			to.Protocol, to.DestinationPorts = ProtocolUDP, PortRange{bfdPort, bfdPort}
+			from.Protocol, from.DestinationPorts = ProtocolUDP, to.DestinationPorts
+			tell("BFD", to, from)
+		}
 	}
 	return out
 }
@@ -79,20 +89,27 @@ func (t *Tenant) cutSessions() (out []string) {
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 const (
-	bgpPort = 179 // RFC 4271, 8.2.1
-	// anyPort stands for the ports that dial: it is one of both Linux's and the IANA's range (RFC 6335, 6).
+	bgpPort = 179  // RFC 4271, 8.2.1
+	bfdPort = 3784 // RFC 5881, 4
+	// anyPort stands for the ports that dial: it is one of both Linux's and the IANA's range (RFC 6335, 6), which BFD's are of.
 	anyPort = 50_000
 )
 
 // letsPass tells whether the peer or the gateway can dial the other, the answers included. The filters are those of what
 // arrives from the peer and of what leaves to it; nil for none.
-func letsPass(peer BGPPeer, arriving, leaving *Filter) bool {
+func letsPass(peer *BGPPeer, arriving, leaving *Filter) bool {
 	there := packet{peer.Address, peer.LocalAddress, ProtocolTCP, anyPort, bgpPort}
 	here := packet{peer.LocalAddress, peer.Address, ProtocolTCP, anyPort, bgpPort}
 	if arriving.passes(there) && leaving.passesAnswer(there) {
 		return true
 	}
 	return peer.OperationMode != OperationPassive && leaving.passes(here) && arriving.passesAnswer(here)
+}
+
+// letsWatch tells whether the watches of both ends reach the other: neither is an answer.
+func letsWatch(peer *BGPPeer, arriving, leaving *Filter) bool {
+	return arriving.passes(packet{peer.Address, peer.LocalAddress, ProtocolUDP, anyPort, bfdPort}) &&
+		leaving.passes(packet{peer.LocalAddress, peer.Address, ProtocolUDP, anyPort, bfdPort})
 }
 
 // filterOn finds the filter of what arrives from an interface in the compartment, or of what leaves by it; nil if there is

@@ -1,0 +1,90 @@
+package configs
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// checkBGPPolicies gives the names of the policies; an empty one where a name did not decode.
+func (t tenantDoc) checkBGPPolicies(p *path) (names []string) {
+	var taken claims[string]
+	for i := range t.BGP.Policies {
+		policy, p := &t.BGP.Policies[i], p.item(i)
+		names = append(names, policy.Name)
+		t.checkBGPName(&taken, policy.Name, p.key("name"))
+		for j := range policy.Statements {
+			t.checkBGPStatement(&policy.Statements[j], p.key("statements").item(j))
+			if j > 0 && policy.Statements[j-1].decidesAll(t.doc, p.key("statements").item(j-1)) {
+				t.bad(p.key("statements").item(j), "is never reached, since the statement before it decides on all routes; want "+
+					"it before that one, or a match there")
+			}
+		}
+	}
+	return names
+}
+
+// decidesAll tells whether no route passes a statement.
+func (s *BGPStatement) decidesAll(doc *document, p *path) bool {
+	m := doc.find(p.key("match"))
+	return s.Action != "" && (!doc.has(p.key("match")) || m.kind == mappingNode && len(m.entries) == 0)
+}
+
+func (t tenantDoc) checkBGPStatement(s *BGPStatement, p *path) {
+	action, set := t.doc.has(p.key("action")), t.doc.has(p.key("set"))
+	switch {
+	case !action && (!set || s.Set.isZero() && t.doc.nothingIn(p.key("set"))):
+		t.bad(p, "does nothing; want an action, accept or reject, or something to set")
+	case s.Action == BGPReject && !s.Set.isZero():
+		t.bad(p.key("set"), "changes a route that is rejected; want action: accept, or nothing set")
+	}
+	c := s.Set.Communities
+	if len(c.Set) > 0 && len(c.Add)+len(c.Remove) > 0 {
+		t.bad(p.key("set").key("communities"), "adds or removes besides replacing all with set; want either")
+	}
+	t.checkSetNextHop(s, p)
+}
+
+// nothingIn tells whether a mapping has no keys.
+func (d *document) nothingIn(p *path) bool { return len(d.find(p).entries) == 0 }
+
+// checkSetNextHop holds the next hop that a statement sets to what a route's can be, and to the prefixes that it is set for.
+func (t tenantDoc) checkSetNextHop(s *BGPStatement, p *path) {
+	hop := s.Set.NextHop
+	if !hop.IsValid() {
+		return
+	}
+	p = p.key("set").key("nextHop")
+	if hop.IsLinkLocalUnicast() {
+		t.bad(p, "%s is of one link only, and does not say of which; want a router's address in a subnet", hop)
+	}
+	other := func(r PrefixRange) bool { return r.Prefix.IsValid() && r.Prefix.Addr().Is4() != hop.Is4() }
+	if i := slices.IndexFunc(s.Match.Prefixes, other); i >= 0 {
+		t.bad(p, "%s cannot be the next hop of %s in match; want prefixes and next hop of one family", hop,
+			s.Match.Prefixes[i].Prefix)
+	}
+	if slices.ContainsFunc(s.Match.NextHops, func(n netip.Prefix) bool { return n.IsValid() && n.Addr().Is4() != hop.Is4() }) {
+		t.bad(p, "%s is not of the family of the nextHops in match; want both IPv4 or both IPv6", hop)
+	}
+}
+
+// checkPolicyNames holds what a peer names to the declared policies.
+func (t tenantDoc) checkPolicyNames(names, declared []string, p *path) {
+	var seen claims[string]
+	for i, name := range names {
+		p := p.item(i)
+		if name == "" {
+			continue
+		}
+		if taken, ok := seen.take(name, t.doc, p); !ok {
+			t.bad(p, "%s stands in %s already; keep one", name, taken)
+		}
+		if slices.Contains(declared, name) || slices.Contains(declared, "") {
+			continue
+		}
+		if near := nearest(name, declared); near != "" {
+			t.bad(p, "bgp.policies has none called %q; did you mean %q?", shorten(name), near)
+			continue
+		}
+		t.bad(p, "bgp.policies has none called %q; it has: %s", shorten(name), orNone(declared))
+	}
+}
