@@ -48,6 +48,7 @@ func rootCommand() *cobra.Command {
 		captureCommand(runDir),
 		tunnelCommand(runDir),
 		vpnCommand(runDir),
+		speakerCommand(),
 	)
 	return root
 }

@@ -5,6 +5,10 @@ package wire
 // must stay what they are for ever.
 const Protocol = 1
 
+// Ready is what a speaker writes to its standard output before it closes that, once its socket is open. What it writes
+// instead tells why it cannot be.
+const Ready = "ready\n"
+
 // Requests by path.
 const (
 	// Status is asked by GET and answered with a bgp.Status.
