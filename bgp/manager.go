@@ -161,6 +161,19 @@ func (m *Manager) keeper(tenant string) *keeper {
 	return k
 }
 
+// declared are the keepers of the tenants that are to have a speaker.
+func (m *Manager) declared() []*keeper {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*keeper
+	for _, k := range m.keepers {
+		if k.want.Load() != nil {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // makeDir makes the folder of sockets, which root alone may enter.
 func (m *Manager) makeDir() error {
 	if err := os.MkdirAll(m.opts.Dir, 0o700); err != nil {
