@@ -75,6 +75,31 @@ func (n *Node) configure(name string, addresses ...netip.Prefix) error {
 	})
 }
 
+// pair gives a link an address with that of the only other end.
+func (n *Node) pair(name string, near, far netip.Addr) error {
+	return n.link(name, func(handle *netlink.Handle, link netlink.Link) error {
+		host := func(a netip.Addr) *net.IPNet { return ipNet(netip.PrefixFrom(a, a.BitLen())) }
+		if err := handle.AddrReplace(link, &netlink.Addr{IPNet: host(near), Peer: host(far)}); err != nil {
+			return fmt.Errorf("address %v towards %v: %w", near, far, err)
+		}
+		return nil
+	})
+}
+
+// flushRoutes takes the routes of the main table off a link, but for those that the kernel made of its addresses.
+func flushRoutes(handle *netlink.Handle, link netlink.Link) error {
+	routes, err := handle.RouteList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		if r.Protocol != unix.RTPROT_KERNEL {
+			err = errors.Join(err, handle.RouteDel(&r))
+		}
+	}
+	return err
+}
+
 // setMAC gives a link its hardware address and MTU.
 func (n *Node) setMAC(name string, mac net.HardwareAddr, mtu int) error {
 	return n.link(name, func(handle *netlink.Handle, link netlink.Link) error {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Process is a running program of the lab that says when it is ready (sd_notify's READY=1).
+// Process is a running program of the lab that tells when it is ready: by sd_notify's READY=1, or by a socket that answers.
 type Process struct {
 	// LogPath is the file with what the program printed, both streams; a later start appends.
 	LogPath string
@@ -27,11 +27,6 @@ type Process struct {
 // startProcess starts a program in a node and waits until it is ready, at most until the context ends (60 s without a
 // deadline). Its log is dir/name.log. Extra environment goes over the lab's own.
 func startProcess(ctx context.Context, n *Node, dir, name string, env []string, argv ...string) (*Process, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		bounded, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		ctx = bounded
-	}
 	notify := filepath.Join(dir, name+".notify")
 	_ = os.Remove(notify)
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
@@ -39,7 +34,18 @@ func startProcess(ctx context.Context, n *Node, dir, name string, env []string, 
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	defer func() { _ = ready.Close(); _ = os.Remove(notify) }()
+	return launch(ctx, n, dir, name, append([]string{"NOTIFY_SOCKET=" + notify}, env...), argv,
+		func(ctx context.Context, p *Process) error { return p.awaitReady(ctx, ready) })
+}
 
+// launch starts a program and waits for what tells that it is ready.
+func launch(ctx context.Context, n *Node, dir, name string, env, argv []string,
+	await func(context.Context, *Process) error) (*Process, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		bounded, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		ctx = bounded
+	}
 	p := &Process{LogPath: filepath.Join(dir, name+".log"), name: name, exited: make(chan struct{})}
 	log, err := os.OpenFile(p.LogPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -48,7 +54,7 @@ func startProcess(ctx context.Context, n *Node, dir, name string, env []string, 
 	defer func() { _ = log.Close() }()
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.Env = append(append(os.Environ(), "NOTIFY_SOCKET="+notify), env...)
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the terminal's Ctrl-C is the lab's to handle
 	if err := n.NS.Start(p.cmd); err != nil {
 		return nil, fmt.Errorf("start %s in %s: %w", name, n.Name, err)
@@ -57,7 +63,7 @@ func startProcess(ctx context.Context, n *Node, dir, name string, env []string, 
 		p.err = p.cmd.Wait()
 		close(p.exited)
 	}()
-	if err := p.awaitReady(ctx, ready); err != nil {
+	if err := await(ctx, p); err != nil {
 		_ = p.Kill()
 		return nil, fmt.Errorf("start %s in %s: %w; the end of its log:\n%s", name, n.Name, err, p.LogTail(20))
 	}

@@ -24,10 +24,15 @@ type Site struct {
 	Router, Host *Node
 	// Charon is the site's IKE daemon after Start.
 	Charon *Charon
-	lab    *Lab
+	// Speaker is what speaks BGP on the router after Speak.
+	Speaker Speaker
+	lab     *Lab
 	// uplink is the site's port of the Internet's bridge.
 	uplink, bridge string
 	ike            IKE
+	// farEnds are the neighbours at the other end of the tunnel, with the router's own address towards each. There are
+	// static routes instead as long as there is nobody.
+	farEnds map[netip.Addr]netip.Addr
 }
 
 // SiteOptions are what sites differ in.
@@ -151,9 +156,19 @@ func (s *Site) addTunnel() error {
 
 // raiseTunnel sets the xfrm interface up, with its routes: they go whenever it goes down.
 func (s *Site) raiseTunnel() error {
-	err := errors.Join(s.Router.configure(siteTunnel), s.Router.route(siteTunnel, virtualNetwork, netip.Addr{}))
+	err := s.Router.configure(siteTunnel)
 	if s.LAN6.IsValid() {
-		err = errors.Join(err, s.Router.enableIPv6(siteTunnel), s.Router.route(siteTunnel, virtualNetwork6, netip.Addr{}))
+		err = errors.Join(err, s.Router.enableIPv6(siteTunnel))
+	}
+	for far, near := range s.farEnds {
+		err = errors.Join(err, s.Router.pair(siteTunnel, near, far))
+	}
+	if s.farEnds != nil {
+		return err
+	}
+	err = errors.Join(err, s.Router.route(siteTunnel, virtualNetwork, netip.Addr{}))
+	if s.LAN6.IsValid() {
+		err = errors.Join(err, s.Router.route(siteTunnel, virtualNetwork6, netip.Addr{}))
 	}
 	return err
 }

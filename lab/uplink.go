@@ -61,12 +61,12 @@ func (n *Node) masquerade(link string) error {
 }
 
 // Cut cuts the site off the Internet, without a word to anybody: its packets and those for it are lost. Its router takes
-// its tunnel interface down, so that the site's other ways out count, if it has any.
+// its tunnel interface down, so that the site's other ways out count, if it has any; one that speaks BGP finds out by itself.
 func (s *Site) Cut() error {
 	err := s.lab.Node("internet").link(s.uplink, func(handle *netlink.Handle, link netlink.Link) error {
 		return handle.LinkSetNoMaster(link)
 	})
-	if s.Charon == nil {
+	if s.Charon == nil || s.farEnds != nil {
 		return err
 	}
 	return errors.Join(err, s.Router.link(siteTunnel, func(handle *netlink.Handle, link netlink.Link) error {
@@ -77,22 +77,28 @@ func (s *Site) Cut() error {
 // Mend undoes Cut.
 func (s *Site) Mend() error {
 	err := s.lab.Node("internet").plug(s.uplink, s.bridge)
-	if s.Charon == nil {
+	if s.Charon == nil || s.farEnds != nil {
 		return err
 	}
 	return errors.Join(err, s.raiseTunnel())
 }
 
-// Join connects two sites by a link of their own: each reaches the other's LAN by it, and the virtual network while its
+// The ends of the line that two sites have of their own.
+var ownLine = [2]netip.Prefix{netip.MustParsePrefix("10.3.0.1/24"), netip.MustParsePrefix("10.3.0.2/24")}
+
+// Connect connects two sites by a line of their own: 10.3.0.1 is the first one's end, 10.3.0.2 the other's.
+func (l *Lab) Connect(a, b *Site) error {
+	if err := errors.Join(connect(a.Router, "link", b.Router, "link", plainMTU), a.Router.configure("link", ownLine[0]),
+		b.Router.configure("link", ownLine[1])); err != nil {
+		return fmt.Errorf("connect %s and %s: %w", a.Name, b.Name, err)
+	}
+	return nil
+}
+
+// Join connects two sites, so that each reaches the other's LAN by their own line, and the virtual network while its
 // tunnel interface is down.
 func (l *Lab) Join(a, b *Site) error {
-	subnet := netip.MustParsePrefix("10.3.0.1/24")
-	next := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-	if err := errors.Join(connect(a.Router, "link", b.Router, "link", plainMTU), a.Router.configure("link", subnet),
-		b.Router.configure("link", next)); err != nil {
-		return fmt.Errorf("join %s and %s: %w", a.Name, b.Name, err)
-	}
-	return errors.Join(a.joined(b, next.Addr()), b.joined(a, subnet.Addr()))
+	return errors.Join(l.Connect(a, b), a.joined(b, ownLine[1].Addr()), b.joined(a, ownLine[0].Addr()))
 }
 
 // joined makes the routes of a site to another.
