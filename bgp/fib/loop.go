@@ -1,0 +1,199 @@
+package fib
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Waits before what failed is tried again.
+const (
+	shortestWait = time.Second
+	longestWait  = time.Minute
+)
+
+// run brings the kernel to what is wanted, until ctx ends.
+func (t *Table) run(ctx context.Context) {
+	wait := shortestWait
+	again := time.NewTimer(wait)
+	again.Stop()
+	waiting := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.wake:
+		case <-again.C:
+			waiting = false
+			t.hear(news{all: true})
+		}
+		for ctx.Err() == nil && t.turn() {
+			continue
+		}
+		t.mu.Lock()
+		broken := t.broken || len(t.failed) > 0
+		t.broken = false
+		t.mu.Unlock()
+		switch {
+		case !broken:
+			wait = shortestWait
+		case !waiting:
+			waiting = true
+			again.Reset(wait)
+			wait = min(2*wait, longestWait)
+		}
+	}
+}
+
+// hear takes up news.
+func (t *Table) hear(n news) {
+	t.mu.Lock()
+	t.news.merge(n)
+	t.mu.Unlock()
+}
+
+// turn does the most urgent part of what there is to do: news first, then objects, which concern many routes each, then
+// routes, then what may wait. It tells whether there may be more.
+func (t *Table) turn() (more bool) {
+	t.mu.Lock()
+	n := t.news
+	t.news = news{}
+	t.mu.Unlock()
+	if n.all || len(n.lists) > 0 {
+		if err := t.catchUp(n); err != nil {
+			t.fail(fmt.Errorf("read the routing table: %w", err))
+		}
+		return true
+	}
+	for _, part := range []func() (*batch, []step){t.settle, t.spread, t.reviewWithdrawn} {
+		if first, then := part(); len(first.steps)+len(then) > 0 {
+			t.carryOut(first, then)
+			return true
+		}
+	}
+	return t.clean()
+}
+
+// catchUp reads what others changed.
+func (t *Table) catchUp(n news) error {
+	if n.all {
+		return t.read()
+	}
+	var errs []error
+	for l := range n.lists {
+		routes, err := t.readList(l)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		t.mu.Lock()
+		t.lists[l] = routes
+		t.mu.Unlock()
+	}
+	t.mu.Lock()
+	t.look()
+	t.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// settle brings the objects of sets to what their next hops resolve to.
+func (t *Table) settle() (first *batch, then []step) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first = t.batch()
+	moved := map[uint32]bool{}
+	for _, todo := range []*[]uint32{&t.unsettled, &t.sets.fresh} {
+		for len(*todo) > 0 && !first.full() {
+			last := len(*todo) - 1
+			n := (*todo)[last]
+			*todo = (*todo)[:last]
+			if set := t.sets.get(n); set != nil && t.settleOne(first, set) {
+				moved[n] = true
+			}
+		}
+	}
+	t.requeue(moved)
+	return first, nil
+}
+
+// settleOne brings one set to what it resolves to and tells whether its entries have to be looked at.
+func (t *Table) settleOne(b *batch, set *hopSet) (moved bool) {
+	ways := t.view.resolve(set.hops)
+	if set.six { // A route of IPv6 has no gateway of IPv4; the other way round is possible.
+		ways = slices.DeleteFunc(ways, func(w way) bool { return w.via.Is4() })
+	}
+	none := len(set.ways) == 0
+	switch {
+	case set.object == 0 && len(ways) == 0, set.object != 0 && slices.Equal(ways, set.ways):
+		return false
+	case set.object != 0 && (set.group || len(ways) < 2):
+		t.objects.change(b, set.object, ways, set.six)
+		set.ways = ways
+		return none
+	}
+	if set.object != 0 {
+		t.objects.disown(set.object)
+	}
+	set.object, set.ways, set.group = t.objects.make(b, ways, set.six), ways, len(ways) > 1
+	return true
+}
+
+// spread brings entries of the queue to where they are to go.
+func (t *Table) spread() (first *batch, then []step) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first = t.batch()
+	done := 0
+	for ; done < len(t.dirty) && !first.full() && len(then) < batchSteps; done++ {
+		k := t.dirty[done]
+		e := t.entries[k]
+		e.dirty = false
+		t.entries[k] = e
+		if e.stale {
+			continue
+		}
+		object := t.objectOf(e)
+		armed := t.withdrawn.prefixes[k].armed
+		guard := t.guard && (e.installed() || e.lost) && object == 0
+		if guard && !armed && t.covered(k) {
+			t.withdrawn.add(k, false)
+			guard = false
+		}
+		before, after := plan(k, e, object, armed, guard)
+		for _, s := range before {
+			first.add(s, t.sources)
+		}
+		then = append(then, after...)
+		if len(before)+len(after) == 0 {
+			t.tidy(k)
+		}
+	}
+	if t.dirty = t.dirty[done:]; len(t.dirty) == 0 {
+		t.dirty = nil
+	}
+	return first, then
+}
+
+// carryOut writes a batch, and then the steps on those prefixes that nothing failed for: a route goes after what is to take
+// its place is there.
+func (t *Table) carryOut(first *batch, then []step) {
+	refused := map[key]bool{}
+	if !t.commit(first, refused) {
+		return
+	}
+	for len(then) > 0 {
+		b := t.batch()
+		for len(then) > 0 && !b.full() {
+			if !refused[then[0].key] {
+				b.add(then[0], [2]netip.Addr{})
+			}
+			then = then[1:]
+		}
+		if !t.commit(b, refused) {
+			return
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package fib
+
+import "fmt"
+
+// takeUp takes up what the kernel has. Routes that nobody knows of are a predecessor's when the table is opened, and go
+// otherwise.
+func (t *Table) takeUp(r *reading) {
+	t.links, t.local, t.lists = r.links, r.local, r.lists
+	t.strays = r.strays
+	t.takeUpObjects(r.objects)
+	for k, e := range t.entries {
+		have := r.own[k]
+		delete(r.own, k)
+		if _, failed := t.failed[k]; failed || have != e.have || r.refusing[k] && e.set != 0 {
+			e.lost = e.lost || e.installed() && have == [2]uint32{}
+			t.countLength(k, e.installed(), have != [2]uint32{})
+			e.have = have
+			t.queue(k, e)
+		}
+		t.countObjects(have)
+	}
+	for k, have := range r.own {
+		e := entry{have: have, stale: !t.opened}
+		t.countLength(k, false, true)
+		t.countObjects(have)
+		t.entries[k] = e
+		if t.opened {
+			t.queue(k, e)
+		}
+	}
+	t.takeUpWithdrawn(r.refusing)
+	for id := range t.objects.byID {
+		t.objects.loosen(id)
+	}
+	t.opened = true
+	t.look()
+}
+
+// countObjects counts the objects that an entry's routes go by.
+func (t *Table) countObjects(have [2]uint32) {
+	for _, id := range have {
+		t.objects.count(id, 1)
+	}
+}
+
+// takeUpObjects takes up the kernel's nexthop objects, and makes sets anew whose object is gone.
+func (t *Table) takeUpObjects(found map[uint32]*object) {
+	o := newObjects()
+	o.last, o.byID = t.objects.last, found
+	for _, set := range t.sets.all {
+		if set == nil || set.object == 0 {
+			continue
+		}
+		one := found[set.object]
+		if one == nil || one.group != set.group {
+			set.object, set.ways, set.group = 0, nil, false
+			continue
+		}
+		one.owned = true
+		set.ways = o.ways(set.object)
+	}
+	for _, one := range found {
+		for _, m := range one.members {
+			if member := found[m]; member != nil {
+				member.groups++
+				o.members[member.way] = m
+			}
+		}
+	}
+	for id, one := range found {
+		if !one.owned && one.groups == 0 {
+			name := objectName(one.group, o.ways(id))
+			o.orphans[name] = append(o.orphans[name], id)
+		}
+	}
+	t.objects = o
+}
+
+// takeUpWithdrawn takes up which prefixes are unreachable.
+func (t *Table) takeUpWithdrawn(refusing map[key]bool) {
+	for k := range t.withdrawn.prefixes {
+		t.withdrawn.set(k, refusing[k])
+	}
+	for k := range refusing {
+		if _, known := t.withdrawn.prefixes[k]; !known {
+			t.withdrawn.add(k, true)
+		}
+	}
+}
+
+// reviewWithdrawn arms the prefixes that went and that nothing covers any more, and disarms those that something covers
+// again.
+func (t *Table) reviewWithdrawn() (first *batch, then []step) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	first = t.batch()
+	then, t.strays = t.strays, nil
+	if !t.review {
+		return first, then
+	}
+	t.review = false
+	for _, k := range t.withdrawn.surplus(MaxWithdrawn) {
+		t.withdrawn.forgotten++
+		then = append(then, step{key: k, action: admit})
+		t.withdrawn.remove(k)
+	}
+	for k, w := range t.withdrawn.prefixes {
+		if first.full() || len(then) >= batchSteps {
+			t.review = true
+			break
+		}
+		switch need := t.guard && !t.entries[k].installed() && !t.covered(k); {
+		case need && !w.armed:
+			first.add(step{key: k, action: refuse}, t.sources)
+		case !need && w.armed:
+			then = append(then, step{key: k, action: admit})
+		case !t.guard:
+			t.withdrawn.remove(k)
+		}
+	}
+	return first, then
+}
+
+// clean removes what nothing uses any more, and answers those who wait until all is done.
+func (t *Table) clean() (more bool) {
+	t.mu.Lock()
+	if n := t.news; n.all || len(n.lists) > 0 || len(t.dirty)+len(t.sets.fresh)+len(t.unsettled) > 0 || t.review {
+		t.mu.Unlock()
+		return true
+	}
+	for _, set := range t.sets.forget() {
+		t.objects.disown(set.object)
+	}
+	t.garbage = append(t.garbage, t.objects.unused()...)
+	b := t.batch()
+	for len(t.garbage) > 0 && !b.full() {
+		id := t.garbage[0]
+		t.garbage = t.garbage[1:]
+		b.writer.removeNexthop(b.number(step{action: remove, object: id}), id)
+	}
+	t.mu.Unlock()
+	t.commit(b, nil)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.garbage) > 0 {
+		return true
+	}
+	t.answer()
+	return false
+}
+
+// answer tells those who wait that all is done.
+func (t *Table) answer() {
+	var err error
+	if len(t.failed) > 0 || t.broken {
+		err = fmt.Errorf("%d routes could not be written, and are tried again: %s", len(t.failed), t.lastError)
+	}
+	for _, done := range t.flushes {
+		done <- err
+	}
+	t.flushes = nil
+}
