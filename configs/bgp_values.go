@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 )
@@ -90,10 +91,17 @@ func parseASPathPattern(s string) (ASPathPattern, error) {
 	if len(s) > maxPattern {
 		return "", fmt.Errorf("is longer than %d bytes; want several patterns", maxPattern)
 	}
+	if strings.Trim(s, digits) == "" {
+		return "", fmt.Errorf("is in longer numbers too; want _%s_ for that system", s)
+	}
 	if strings.Trim(s, digits+" _^$.*+?()[]{}|\\-,d") != "" {
 		return "", errors.New("has characters that no AS path has; want numbers and regular expression signs such as ^65413_")
 	}
 	if _, err := regexp.Compile(strings.ReplaceAll(s, "_", `(^|[,{}() ]|$)`)); err != nil {
+		var syntaxError *syntax.Error
+		if errors.As(err, &syntaxError) {
+			err = errors.New(string(syntaxError.Code)) // its text would show what stands for the underscore
+		}
 		return "", fmt.Errorf("is not a regular expression (RE2): %w", err)
 	}
 	return ASPathPattern(s), nil

@@ -54,15 +54,15 @@ func (t tenantDoc) checkSetNextHop(s *BGPStatement, p *path) {
 		return
 	}
 	p = p.key("set").key("nextHop")
-	if hop.IsLinkLocalUnicast() {
+	other := func(p netip.Prefix) bool { return p.IsValid() && p.Addr().Is4() != hop.Is4() }
+	i := slices.IndexFunc(s.Match.Prefixes, func(r PrefixRange) bool { return other(r.Prefix) })
+	switch {
+	case hop.IsLinkLocalUnicast():
 		t.bad(p, "%s is of one link only, and does not say of which; want a router's address in a subnet", hop)
-	}
-	other := func(r PrefixRange) bool { return r.Prefix.IsValid() && r.Prefix.Addr().Is4() != hop.Is4() }
-	if i := slices.IndexFunc(s.Match.Prefixes, other); i >= 0 {
+	case i >= 0:
 		t.bad(p, "%s cannot be the next hop of %s in match; want prefixes and next hop of one family", hop,
 			s.Match.Prefixes[i].Prefix)
-	}
-	if slices.ContainsFunc(s.Match.NextHops, func(n netip.Prefix) bool { return n.IsValid() && n.Addr().Is4() != hop.Is4() }) {
+	case slices.ContainsFunc(s.Match.NextHops, other):
 		t.bad(p, "%s is not of the family of the nextHops in match; want both IPv4 or both IPv6", hop)
 	}
 }

@@ -24,13 +24,8 @@ func (c *checker) checkVirtualSubnets(t tenantDoc) {
 		}
 		for j, other := range t.VirtualSubnets[:i] {
 			where := t.doc.place(at("virtualSubnets", j, "prefix"))
-			switch {
-			case !other.Prefix.IsValid():
-			case s.Prefix.Overlaps(other.Prefix):
+			if s.Prefix.Overlaps(other.Prefix) {
 				t.bad(p.key("prefix"), "%s overlaps %s of %s; want subnets apart from each other", s.Prefix, other.Prefix, where)
-			case j == 0 && s.Prefix.Addr().Is4() != other.Prefix.Addr().Is4():
-				t.bad(p.key("prefix"), "%s is not of the address family of %s; want IPv4 or IPv6 in all subnets of a tenant",
-					s.Prefix, where)
 			}
 		}
 	}

@@ -67,18 +67,25 @@ func (d *decoder) is(n *node, p *path, want nodeKind) bool {
 		return true
 	}
 	hint := ""
-	if want == textNode && (n.kind == numberNode || n.kind == boolNode) {
-		hint = "; put it in quotes if it is meant as text"
+	switch {
+	case want == textNode && (n.kind == numberNode || n.kind == boolNode || n.kind == mappingNode && len(n.entries) == 1):
+		hint = "; put it in quotes if it is meant as text" // A:B in brackets is a mapping to the parser
+	case want == listNode && (n.kind == textNode || n.kind == numberNode):
+		hint = "; put it in brackets if it is the only item"
 	}
 	d.doc.bad(p, "is %s, want %s%s", n.kind, want, hint)
 	return false
 }
 
 func (d *decoder) structure(n *node, p *path, v reflect.Value) {
+	fields := fieldsOf(v.Type())
+	if n.kind != mappingNode && len(fields) < 6 {
+		d.doc.bad(p, "is %s, want a mapping with the keys %s", n.kind, strings.Join(names(fields), ", "))
+		return
+	}
 	if !d.is(n, p, mappingNode) {
 		return
 	}
-	fields := fieldsOf(v.Type())
 	known := map[string]bool{}
 	for _, f := range fields {
 		known[f.name] = true
@@ -129,16 +136,21 @@ func fallbackKind(k reflect.Kind) nodeKind {
 	return textNode
 }
 
-func (d *decoder) unknownKey(key *node, p *path, fields []field) {
-	names := make([]string, len(fields))
+// names lists the keys of fields.
+func names(fields []field) []string {
+	list := make([]string, len(fields))
 	for i, f := range fields {
-		names[i] = f.name
+		list[i] = f.name
 	}
+	return list
+}
+
+func (d *decoder) unknownKey(key *node, p *path, fields []field) {
 	message := fmt.Sprintf("unknown key %q", shorten(key.text))
-	if near := nearest(key.text, names); near != "" {
+	if near := nearest(key.text, names(fields)); near != "" {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	} else {
-		message += "; known here: " + strings.Join(names, ", ")
+		message += "; known here: " + strings.Join(names(fields), ", ")
 	}
 	d.doc.badAt(key.line, key.column, p, message)
 }
@@ -209,7 +221,7 @@ func (d *decoder) boolean(n *node, p *path) (value, ok bool) {
 }
 
 func (d *decoder) scalar(n *node, p *path, v reflect.Value, r rules, s scalar) {
-	number := s.numbers && n.kind == numberNode
+	number := n.kind == numberNode && (s.numbers || s.bare)
 	if !number && !d.is(n, p, textNode) {
 		return
 	}

@@ -36,6 +36,7 @@ func FuzzLoad(f *testing.F) {
 					t.Error("neither a configuration nor problems")
 				}
 				c.Pending()
+				c.Warnings()
 				continue
 			}
 			if c != nil || !errors.As(err, &problems) || len(problems) == 0 {

@@ -18,6 +18,7 @@ import (
 type scalar struct {
 	parse   func(text string, r rules) (any, error)
 	numbers bool   // takes a number without quotes too
+	bare    bool   // a number without quotes lacks more than those
 	want    string // what is right, for the JSON Schema
 }
 
@@ -27,7 +28,7 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[netip.AddrPort]():   {parse: parseAddrPort, want: "ADDRESS:PORT, [IPV6]:PORT"},
 	reflect.TypeFor[net.HardwareAddr](): {parse: parseMAC, want: "MAC address, six pairs of hexadecimal digits"},
 	reflect.TypeFor[uuid.UUID]():        {parse: parseUUID, want: "GUID"},
-	reflect.TypeFor[time.Duration]():    {parse: parseDuration, want: "duration such as 10s"},
+	reflect.TypeFor[time.Duration]():    {parse: parseDuration, bare: true, want: "duration such as 10s"},
 	reflect.TypeFor[*regexp.Regexp]():   {parse: parseRegexp, want: "regular expression (RE2)"},
 	reflect.TypeFor[AddressRange]():     {parse: plain(ParseAddressRange), want: "ADDRESS or FIRST-LAST"},
 	reflect.TypeFor[PortRange]():        {parse: plain(ParsePortRange), numbers: true, want: "PORT or FIRST-LAST"},
@@ -36,10 +37,10 @@ var scalars = map[reflect.Type]scalar{
 	reflect.TypeFor[Destination]():      {parse: plain(parseDestination), want: "address or host name"},
 	reflect.TypeFor[ServerAddress]():    {parse: plain(parseServerAddress), want: "ADDRESS or ADDRESS:PORT"},
 	reflect.TypeFor[PrefixRange]():      {parse: plain(ParsePrefixRange), want: "PREFIX [ge LENGTH] [le LENGTH]"},
-	reflect.TypeFor[ASPathPattern]():    {parse: plain(parseASPathPattern), numbers: true, want: "regular expression (RE2) over an AS path"},
-	reflect.TypeFor[Community]():        {parse: plain(parseCommunity), want: "NUMBER:NUMBER or a well-known name"},
-	reflect.TypeFor[LargeCommunity]():   {parse: plain(parseLargeCommunity), want: "NUMBER:NUMBER:NUMBER"},
-	reflect.TypeFor[AnyCommunity]():     {parse: plain(parseAnyCommunity), want: "NUMBER:NUMBER, NUMBER:NUMBER:NUMBER or a well-known name"},
+	reflect.TypeFor[ASPathPattern]():    {parse: plain(parseASPathPattern), bare: true, want: "regular expression (RE2) over an AS path"},
+	reflect.TypeFor[Community]():        {parse: plain(parseCommunity), bare: true, want: "NUMBER:NUMBER or a well-known name"},
+	reflect.TypeFor[LargeCommunity]():   {parse: plain(parseLargeCommunity), bare: true, want: "NUMBER:NUMBER:NUMBER"},
+	reflect.TypeFor[AnyCommunity]():     {parse: plain(parseAnyCommunity), bare: true, want: "NUMBER:NUMBER, NUMBER:NUMBER:NUMBER or a well-known name"},
 }
 
 // plain fits a parser that no rule concerns.
@@ -128,8 +129,11 @@ func parseDuration(s string, r rules) (any, error) {
 	least, most := time.Duration(r.min), time.Duration(r.max)
 	switch {
 	case err != nil || d < least || d > most:
-		return nil, fmt.Errorf("is not a duration from %s to %s; want one such as %s", least, most,
-			min(max(least, 10*time.Second), most))
+		example := min(max(least, 10*time.Second), most)
+		if least < time.Second {
+			example = 10 * least
+		}
+		return nil, fmt.Errorf("is not a duration from %s to %s; want one such as %s", least, most, example)
 	case r.seconds && d%time.Second != 0:
 		return nil, fmt.Errorf("is not a whole number of seconds; want one such as %s", d.Truncate(time.Second)+time.Second)
 	}
