@@ -72,16 +72,19 @@ func (m *Manager) list(ctx context.Context, tenant, path string, query RouteQuer
 		ctx, cancel := context.WithTimeout(ctx, m.pace.change)
 		defer cancel()
 		fail := func(err error) { yield(Route{}, fmt.Errorf("tenant %s: list BGP routes: %w", tenant, err)) }
-		body, err := do(ctx, seat.Path(m.opts.Dir, tenant), http.MethodPost, path, query)
+		response, err := do(ctx, seat.Path(m.opts.Dir, tenant), http.MethodPost, path, query)
 		if err != nil {
 			fail(err)
 			return
 		}
-		defer body.Close()
-		for decoder := json.NewDecoder(body); ; {
+		defer response.Body.Close()
+		for decoder := json.NewDecoder(response.Body); ; {
 			var route Route
 			err := decoder.Decode(&route)
 			if errors.Is(err, io.EOF) {
+				if reason := response.Trailer.Get(wire.Broken); reason != "" {
+					fail(errors.New(reason))
+				}
 				return
 			}
 			if err != nil {
@@ -104,22 +107,22 @@ func (k *keeper) ask(ctx context.Context, patience time.Duration, method, path s
 
 // ask asks the speaker of the socket.
 func ask(ctx context.Context, socket, method, path string, request, answer any) error {
-	body, err := do(ctx, socket, method, path, request)
+	response, err := do(ctx, socket, method, path, request)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer response.Body.Close()
 	if answer == nil {
 		return nil
 	}
-	if err := json.NewDecoder(body).Decode(answer); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		return fmt.Errorf("read the BGP speaker's answer: %w", err)
 	}
 	return nil
 }
 
-// do asks the speaker of the socket and returns its answer, which the caller closes.
-func do(ctx context.Context, socket, method, path string, request any) (io.ReadCloser, error) {
+// do asks the speaker of the socket and returns its answer, whose body the caller closes.
+func do(ctx context.Context, socket, method, path string, request any) (*http.Response, error) {
 	var body io.Reader
 	if request != nil {
 		data, err := json.Marshal(request)
@@ -150,5 +153,5 @@ func do(ctx context.Context, socket, method, path string, request any) (io.ReadC
 		reason, _ := io.ReadAll(io.LimitReader(response.Body, 1<<16))
 		return nil, errors.New(strings.TrimSpace(string(reason)))
 	}
-	return response.Body, nil
+	return response, nil
 }

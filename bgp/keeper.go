@@ -7,11 +7,16 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
+	"bulkhead/bgp/fib"
 	"bulkhead/bgp/internal/seat"
 	"bulkhead/bgp/internal/wire"
 	"bulkhead/internal/netns"
 )
+
+// connectPause is between two attempts to reach a socket that is about to be opened.
+const connectPause = 10 * time.Millisecond
 
 // keeper keeps the speaker of one tenant.
 type keeper struct {
@@ -78,7 +83,7 @@ func (k *keeper) set(ctx context.Context, ns *netns.Namespace, want *Config) err
 }
 
 // end ends the speaker and what it left in the compartment.
-func (k *keeper) end(ctx context.Context, _ *netns.Namespace) error {
+func (k *keeper) end(ctx context.Context, ns *netns.Namespace) error {
 	k.want.Store(nil)
 	if k.ending != nil {
 		k.ending()
@@ -89,6 +94,11 @@ func (k *keeper) end(ctx context.Context, _ *netns.Namespace) error {
 	}
 	if err := seat.Clear(k.socket); err != nil {
 		return err
+	}
+	if ns != nil {
+		if err := fib.Sweep(ctx, ns); err != nil {
+			return err
+		}
 	}
 	return k.release()
 }
@@ -125,35 +135,41 @@ func (k *keeper) bring(ctx context.Context) error {
 
 // ensure finds the speaker, or starts one.
 func (k *keeper) ensure(ctx context.Context) (*process, error) {
-	p := k.proc.Load()
-	if p == nil || !p.alive() {
-		var err error
-		if p, err = holder(k.socket); err != nil {
-			return nil, err
-		}
-	}
-	if p != nil {
-		k.hold(p)
-		fits, err := k.fits(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("BGP speaker (process %d): %w", p.pid, err)
-		}
-		if fits {
-			return p, nil
-		}
-		if err := k.stop(ctx, true); err != nil {
-			return nil, err
-		}
+	if p, err := k.present(ctx); p != nil || err != nil {
+		return p, err
 	}
 	patience, cancel := context.WithTimeout(ctx, k.pace.start)
 	defer cancel()
 	p, err := start(patience, k.ns, k.opts.Binary, k.tenant, k.socket)
 	if err != nil {
+		if p, other := k.present(ctx); p != nil && other == nil {
+			return p, nil // somebody else's was faster
+		}
 		return nil, err
 	}
 	k.log.Info("BGP speaker started", "event", "bgp", "pid", p.pid)
 	k.hold(p)
 	return p, nil
+}
+
+// present is the speaker that is there and can go on; nil: none. One that cannot is ended.
+func (k *keeper) present(ctx context.Context) (*process, error) {
+	p := k.proc.Load()
+	if p == nil || !p.alive() {
+		var err error
+		if p, err = holder(k.socket); p == nil || err != nil {
+			return nil, err
+		}
+	}
+	k.hold(p)
+	fits, err := k.fits(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("BGP speaker (process %d): %w", p.pid, err)
+	}
+	if fits {
+		return p, nil
+	}
+	return nil, k.stop(ctx, true)
 }
 
 // fits tells whether the process can go on: it is in the compartment and speaks our protocol.
@@ -169,8 +185,8 @@ func (k *keeper) fits(ctx context.Context, p *process) (bool, error) {
 		k.log.Warn("BGP speaker is in another namespace; it is exchanged", "event", "bgp", "pid", p.pid)
 		return false, nil
 	}
-	var status Status
-	if err := k.ask(ctx, k.pace.answer, http.MethodGet, wire.Status, nil, &status); err != nil {
+	status, err := k.greet(ctx, p)
+	if err != nil {
 		return false, err
 	}
 	if status.Protocol != wire.Protocol {
@@ -179,6 +195,26 @@ func (k *keeper) fits(ctx context.Context, p *process) (bool, error) {
 	}
 	k.log.Info("BGP speaker goes on", "event", "bgp", "pid", p.pid, "version", status.Version)
 	return true, nil
+}
+
+// greet asks the process for its status. One that has just begun has its lock before it has its socket.
+func (k *keeper) greet(ctx context.Context, p *process) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, k.pace.answer)
+	defer cancel()
+	for {
+		var status Status
+		err := ask(ctx, k.socket, http.MethodGet, wire.Status, nil, &status)
+		if !errors.Is(err, ErrNoSpeaker) {
+			return status, err
+		}
+		select {
+		case <-time.After(connectPause):
+		case <-p.gone:
+			return status, errors.New("it ended before it could be asked")
+		case <-ctx.Done():
+			return status, errSilent
+		}
+	}
 }
 
 // hold notes the process as the speaker's.

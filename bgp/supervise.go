@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"bulkhead/bgp/fib"
 	"bulkhead/bgp/internal/wire"
 )
 
@@ -24,6 +25,7 @@ type supervision struct {
 	mourned *process      // the one whose end has been seen to
 	died    time.Time     // when it ended
 	wait    time.Duration // before the next start
+	reason  string        // why the last start failed
 	silent  int           // checks in a row that were not answered
 }
 
@@ -91,9 +93,19 @@ func (s *supervision) mend(ctx context.Context) <-chan time.Time {
 	err := s.bring(ctx)
 	if err == nil {
 		s.restarts.Add(1)
+		s.reason = ""
 		return nil
 	}
-	s.log.Error("BGP speaker cannot be started again; trying on", "event", "bgp", "error", err, "in", s.wait)
+	if reason := err.Error(); reason != s.reason {
+		s.reason = reason
+		s.log.Error("BGP speaker cannot be started again; trying on", "event", "bgp", "error", err, "in", s.wait)
+	}
+	if p := s.proc.Load(); (p == nil || !p.alive()) && time.Since(s.died) > want.RestartTime && !want.Guard {
+		// Nobody withdraws these any more. With a way to the Internet they stay, since packets would take that (law 1).
+		if err := fib.Sweep(ctx, s.ns); err != nil {
+			s.log.Error("routes of a BGP speaker that ended are still there", "event", "bgp", "error", err)
+		}
+	}
 	return s.later()
 }
 

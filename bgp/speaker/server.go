@@ -118,8 +118,8 @@ func (s *Server) handler(speaker Control) http.Handler {
 		defer s.stop()
 		return s.close(context.WithoutCancel(ctx), speaker, r.Graceful)
 	}))
-	mux.HandleFunc("POST "+wire.Routes, stream(s, speaker.Routes))
-	mux.HandleFunc("POST "+wire.Advertised, stream(s, speaker.Advertised))
+	mux.HandleFunc("POST "+wire.Routes, stream(speaker.Routes))
+	mux.HandleFunc("POST "+wire.Advertised, stream(speaker.Advertised))
 	return mux
 }
 
@@ -147,7 +147,7 @@ func (s *Server) answer(w http.ResponseWriter, body any, err error) {
 }
 
 // stream answers with routes as they come: 100,000 are not put together in memory.
-func stream(s *Server, list func(context.Context, bgp.RouteQuery, func(bgp.Route) bool) error) http.HandlerFunc {
+func stream(list func(context.Context, bgp.RouteQuery, func(bgp.Route) bool) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var query bgp.RouteQuery
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&query); err != nil {
@@ -163,8 +163,7 @@ func stream(s *Server, list func(context.Context, bgp.RouteQuery, func(bgp.Route
 		case err != nil && !begun:
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		case err != nil:
-			s.log.Warn("routes not listed to the end", "error", err)
-			panic(http.ErrAbortHandler) // so that the daemon sees that it is not the end
+			w.Header().Set(http.TrailerPrefix+wire.Broken, err.Error())
 		}
 	}
 }

@@ -75,7 +75,13 @@ func Take(path string) (*Seat, error) {
 }
 
 // Close gives the seat up: another speaker may come, so it is for one that speaks no more.
-func (s *Seat) Close() error { return errors.Join(s.Listener.Close(), s.lock.Close()) }
+func (s *Seat) Close() error {
+	err := s.Listener.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil // by who served it
+	}
+	return errors.Join(err, s.lock.Close())
+}
 
 // Dial connects to the process that has the seat.
 func Dial(ctx context.Context, path string) (net.Conn, error) {

@@ -21,13 +21,16 @@ const (
 	Tunnels = "/tunnels"
 	// Peers is asked by GET and answered with a list of bgp.PeerState.
 	Peers = "/peers"
-	// Routes and Advertised take a bgp.RouteQuery by POST and answer with a stream of bgp.Route. A stream that was broken
-	// off ends without the last chunk.
+	// Routes and Advertised take a bgp.RouteQuery by POST and answer with a stream of bgp.Route, which [Broken] ends where it
+	// is not the whole list.
 	Routes     = "/routes"
 	Advertised = "/advertised"
 	// Reset takes a [ResetRequest] by POST.
 	Reset = "/reset"
 )
+
+// Broken is the trailer (RFC 9110, 6.5) that says why a stream ends too early.
+const Broken = "Bulkhead-Broken"
 
 // StopRequest ends the speaker.
 type StopRequest struct {
