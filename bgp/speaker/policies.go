@@ -1,0 +1,135 @@
+package speaker
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"bulkhead/bgp"
+
+	"github.com/osrg/gobgp/v4/api"
+)
+
+// The two policies that GoBGP applies to all peers. Their names stay while what is in them is exchanged, which GoBGP does
+// as a whole: no route sees half of a change.
+const (
+	importPolicy = "import"
+	exportPolicy = "export"
+)
+
+// policies is what GoBGP is to do with routes from and to all peers of want, where next hops resolve in space only.
+func policies(want *bgp.Config, space []netip.Prefix, pinned []bgp.PrefixRange) *api.SetPoliciesRequest {
+	b := &policyBuilder{want: want, space: make([]string, 0, len(space)+1), sets: map[string]string{}}
+	for _, prefix := range space {
+		b.space = append(b.space, prefix.String())
+	}
+	// An empty list would be no condition at all. No peer's next hop is in the discard prefix (RFC 6666).
+	b.space = append(b.space, "100::/128")
+	request := &api.SetPoliciesRequest{Policies: []*api.Policy{
+		{Name: importPolicy, Statements: b.imports(pinned)},
+		{Name: exportPolicy, Statements: b.exports()},
+	}}
+	for _, policy := range request.Policies {
+		for i, statement := range policy.Statements {
+			statement.Name = fmt.Sprintf("%s-%d", policy.Name, i)
+		}
+	}
+	request.DefinedSets = b.defined
+	return request
+}
+
+// policyBuilder collects the sets that the conditions of statements name.
+type policyBuilder struct {
+	want    *bgp.Config
+	space   []string
+	defined []*api.DefinedSet
+	// sets has the names of what is defined, by content: the same set is defined once.
+	sets map[string]string
+}
+
+func (b *policyBuilder) set(kind api.DefinedType, list []string, prefixes []*api.Prefix) string {
+	var key strings.Builder
+	fmt.Fprintf(&key, "%d %q", kind, list)
+	for _, prefix := range prefixes {
+		fmt.Fprintf(&key, " %s %d %d", prefix.IpPrefix, prefix.MaskLengthMin, prefix.MaskLengthMax)
+	}
+	name, ok := b.sets[key.String()]
+	if !ok {
+		name = fmt.Sprintf("set-%d", len(b.sets))
+		b.sets[key.String()] = name
+		b.defined = append(b.defined, &api.DefinedSet{DefinedType: kind, Name: name, List: list, Prefixes: prefixes})
+	}
+	return name
+}
+
+// neighbors is the condition that a route comes from, or goes to, one of peers.
+func (b *policyBuilder) neighbors(peers []bgp.Peer, kind api.MatchSet_Type) *api.MatchSet {
+	list := make([]string, 0, len(peers))
+	for _, peer := range peers {
+		list = append(list, netip.PrefixFrom(peer.Address, peer.Address.BitLen()).String())
+	}
+	return &api.MatchSet{Type: kind, Name: b.set(api.DefinedType_DEFINED_TYPE_NEIGHBOR, list, nil)}
+}
+
+// prefixes are the conditions, one for each family that ranges are of, that a route's prefix is in one of ranges.
+func (b *policyBuilder) prefixes(ranges []bgp.PrefixRange) []*api.MatchSet {
+	var matches []*api.MatchSet
+	for _, is4 := range []bool{true, false} {
+		var list []*api.Prefix
+		for _, r := range ranges {
+			if r.Prefix.Addr().Is4() == is4 {
+				list = append(list, &api.Prefix{IpPrefix: r.Prefix.Masked().String(),
+					MaskLengthMin: uint32(r.Min), MaskLengthMax: uint32(r.Max)})
+			}
+		}
+		if len(list) > 0 {
+			matches = append(matches, &api.MatchSet{Type: api.MatchSet_TYPE_ANY,
+				Name: b.set(api.DefinedType_DEFINED_TYPE_PREFIX, nil, list)})
+		}
+	}
+	return matches
+}
+
+// refuse are the statements that refuse what is in ranges, from peers where there are conditions on those.
+func (b *policyBuilder) refuse(ranges []bgp.PrefixRange, neighbors *api.MatchSet) []*api.Statement {
+	var statements []*api.Statement
+	for _, match := range b.prefixes(ranges) {
+		statements = append(statements, statement(api.RouteAction_ROUTE_ACTION_REJECT,
+			&api.Conditions{PrefixSet: match, NeighborSet: neighbors}))
+	}
+	return statements
+}
+
+func statement(action api.RouteAction, conditions *api.Conditions) *api.Statement {
+	return &api.Statement{Conditions: conditions, Actions: &api.Actions{RouteAction: action}}
+}
+
+// group is a list of policies and the peers that it applies to.
+type group struct {
+	policies []string
+	peers    []bgp.Peer
+}
+
+// groups puts peers with the same policies together, in the order of their first: rules are evaluated for every route, so
+// there are to be few.
+func groups(peers []bgp.Peer, policies func(bgp.Peer) []string) []group {
+	var all []group
+	for _, peer := range peers {
+		names := policies(peer)
+		if len(names) == 0 {
+			continue
+		}
+		i := slices.IndexFunc(all, func(g group) bool { return slices.Equal(g.policies, names) })
+		if i < 0 {
+			all, i = append(all, group{policies: names}), len(all)
+		}
+		all[i].peers = append(all[i].peers, peer)
+	}
+	return all
+}
+
+// whole is the range of prefix and all in it.
+func whole(prefix netip.Prefix) bgp.PrefixRange {
+	return bgp.PrefixRange{Prefix: prefix, Min: prefix.Bits(), Max: prefix.Addr().BitLen()}
+}
