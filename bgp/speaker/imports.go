@@ -1,7 +1,9 @@
 package speaker
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"bulkhead/bgp"
 
@@ -34,6 +36,7 @@ var defaults = []bgp.PrefixRange{prefixRange("0.0.0.0/0", 0, 7), prefixRange("::
 func (b *policyBuilder) imports(pinned []bgp.PrefixRange) []*api.Statement {
 	statements := []*api.Statement{statement(api.RouteAction_ROUTE_ACTION_ACCEPT,
 		&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL})}
+	statements = append(statements, b.shape()...)
 	statements = append(statements, b.refuse(martians, nil)...)
 	var inside []bgp.PrefixRange
 	for _, prefix := range b.want.Inside {
@@ -46,6 +49,72 @@ func (b *policyBuilder) imports(pinned []bgp.PrefixRange) []*api.Statement {
 		statements = append(statements, b.declared(g, b.resolvable)...)
 	}
 	return append(statements, statement(api.RouteAction_ROUTE_ACTION_ACCEPT, &api.Conditions{NextHopInList: b.space}))
+}
+
+// Bounds of what a route may carry. Expressions run over the whole of it, and every other peer waits meanwhile.
+const (
+	longestPath     = 255
+	mostCommunities = 255
+)
+
+// shape refuses what no route of a peer can look like: of a family that is not exchanged with it, which malformed updates
+// can get past GoBGP, with a path or communities beyond reason, with AS 0 (RFC 7607), or not from the peer's own system.
+func (b *policyBuilder) shape() []*api.Statement {
+	reject := func(conditions *api.Conditions) *api.Statement {
+		return statement(api.RouteAction_ROUTE_ACTION_REJECT, conditions)
+	}
+	statements := []*api.Statement{
+		reject(&api.Conditions{AsPathLength: &api.AsPathLength{Type: api.Comparison_COMPARISON_GE, Length: longestPath + 1}}),
+		reject(&api.Conditions{CommunityCount: &api.CommunityCount{
+			Type: api.Comparison_COMPARISON_GE, Count: mostCommunities + 1}}),
+	}
+	for _, is4 := range []bool{true, false} {
+		var without []bgp.Peer
+		for _, peer := range b.want.Peers {
+			if !carries(peer, is4) {
+				without = append(without, peer)
+			}
+		}
+		if len(without) > 0 {
+			statements = append(statements, reject(&api.Conditions{AfiSafiIn: []*api.Family{familyOf(is4)},
+				NeighborSet: b.neighbors(without, api.MatchSet_TYPE_ANY)}))
+		}
+	}
+	paths := func(expression string, kind api.MatchSet_Type, peers []bgp.Peer) *api.Statement {
+		conditions := &api.Conditions{AsPathSet: &api.MatchSet{Type: kind,
+			Name: b.set(api.DefinedType_DEFINED_TYPE_AS_PATH, []string{expression}, nil)}}
+		if len(peers) > 0 {
+			conditions.NeighborSet = b.neighbors(peers, api.MatchSet_TYPE_ANY)
+		}
+		return reject(conditions)
+	}
+	statements = append(statements, paths("_0_", api.MatchSet_TYPE_ANY, nil))
+	for _, system := range b.systems() {
+		statements = append(statements, paths(fmt.Sprintf("^%d_", system.asn), api.MatchSet_TYPE_INVERT, system.peers))
+	}
+	return statements
+}
+
+// system is a neighbouring autonomous system.
+type system struct {
+	asn   uint32
+	peers []bgp.Peer
+}
+
+// systems are the external ones, in the order of their first peers.
+func (b *policyBuilder) systems() []system {
+	var all []system
+	for _, peer := range b.want.Peers {
+		if peer.ASN == b.want.ASN {
+			continue
+		}
+		i := slices.IndexFunc(all, func(s system) bool { return s.asn == peer.ASN })
+		if i < 0 {
+			all, i = append(all, system{asn: peer.ASN}), len(all)
+		}
+		all[i].peers = append(all[i].peers, peer)
+	}
+	return all
 }
 
 // notAcceptingDefault is the condition on peers that may not advertise default routes; nil: all.

@@ -18,30 +18,44 @@ const (
 	exportPolicy = "export"
 )
 
-// policies is what GoBGP is to do with routes from and to all peers of want, where next hops resolve in space only.
-func policies(want *bgp.Config, space []netip.Prefix, pinned []bgp.PrefixRange) *api.SetPoliciesRequest {
-	b := &policyBuilder{want: want, space: make([]string, 0, len(space)+1), sets: map[string]string{}}
+// chains are the policies of both directions, each with the sets that it needs.
+type chains struct{ imports, exports *api.SetPoliciesRequest }
+
+// policies is what GoBGP is to do with routes from and to all peers of want, where next hops resolve in space only and
+// no peer may claim what is in pinned.
+func policies(want *bgp.Config, space []netip.Prefix, pinned []bgp.PrefixRange) chains {
+	list := make([]string, 0, len(space)+1)
 	for _, prefix := range space {
-		b.space = append(b.space, prefix.String())
+		list = append(list, prefix.String())
 	}
 	// An empty list would be no condition at all. No peer's next hop is in the discard prefix (RFC 6666).
-	b.space = append(b.space, "100::/128")
-	request := &api.SetPoliciesRequest{Policies: []*api.Policy{
-		{Name: importPolicy, Statements: b.imports(pinned)},
-		{Name: exportPolicy, Statements: b.exports()},
-	}}
-	for _, policy := range request.Policies {
+	list = append(list, "100::/128")
+	build := func(name string, statements func(*policyBuilder) []*api.Statement) *api.SetPoliciesRequest {
+		b := &policyBuilder{want: want, name: name, space: list, sets: map[string]string{}}
+		policy := &api.Policy{Name: name, Statements: statements(b)}
 		for i, statement := range policy.Statements {
-			statement.Name = fmt.Sprintf("%s-%d", policy.Name, i)
+			statement.Name = fmt.Sprintf("%s-%d", name, i)
 		}
+		return &api.SetPoliciesRequest{DefinedSets: b.defined, Policies: []*api.Policy{policy}}
 	}
-	request.DefinedSets = b.defined
-	return request
+	return chains{
+		imports: build(importPolicy, func(b *policyBuilder) []*api.Statement { return b.imports(pinned) }),
+		exports: build(exportPolicy, (*policyBuilder).exports),
+	}
+}
+
+// request is both chains, as GoBGP takes them.
+func (c chains) request() *api.SetPoliciesRequest {
+	return &api.SetPoliciesRequest{
+		DefinedSets: slices.Concat(c.imports.DefinedSets, c.exports.DefinedSets),
+		Policies:    slices.Concat(c.imports.Policies, c.exports.Policies),
+	}
 }
 
 // policyBuilder collects the sets that the conditions of statements name.
 type policyBuilder struct {
 	want    *bgp.Config
+	name    string
 	space   []string
 	defined []*api.DefinedSet
 	// sets has the names of what is defined, by content: the same set is defined once.
@@ -56,7 +70,7 @@ func (b *policyBuilder) set(kind api.DefinedType, list []string, prefixes []*api
 	}
 	name, ok := b.sets[key.String()]
 	if !ok {
-		name = fmt.Sprintf("set-%d", len(b.sets))
+		name = fmt.Sprintf("%s-set-%d", b.name, len(b.sets))
 		b.sets[key.String()] = name
 		b.defined = append(b.defined, &api.DefinedSet{DefinedType: kind, Name: name, List: list, Prefixes: prefixes})
 	}

@@ -5,12 +5,15 @@ package speaker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
 	"bulkhead/bgp"
+	"bulkhead/bgp/fib"
+	"bulkhead/internal/netns"
 
 	"github.com/osrg/gobgp/v4/pkg/server"
 )
@@ -31,55 +34,140 @@ type Options struct {
 // Speaker speaks BGP in the network namespace of the process. Its methods may be called at the same time.
 type Speaker struct {
 	options Options
+	log     *slog.Logger
 	since   time.Time
+	ns      *netns.Namespace
+	table   *fib.Table
+	// life ends with Close.
+	life context.Context
+	end  context.CancelFunc
+	work sync.WaitGroup
 
 	mu     sync.Mutex
-	server *server.BgpServer
+	closed bool
 	config *bgp.Config
+	// server is GoBGP; nil: it is not running. stopWatching ends what listens to it, feed takes its best paths.
+	server       *server.BgpServer
+	stopWatching context.CancelFunc
+	feed         *feed
+	sessions     map[netip.Addr]*session
+	// own are the prefixes that are originated.
+	own map[netip.Prefix]struct{}
+	// chained are the policies in force.
+	chained chains
+	// down are the links whose tunnel is not connected.
+	down map[string]bool
+	// restart is the state of a graceful restart that goes on.
+	restart *restart
 }
 
-var errNotThere = errors.New("not there yet")
-
-// New opens the kernel's table. Nothing is spoken until [Speaker.Set].
+// New takes up the kernel's table with what a predecessor left in it. Nothing is spoken until [Speaker.Set].
 func New(options Options) (*Speaker, error) {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Speaker{options: options, since: time.Now()}, nil
+	ns, err := netns.Current()
+	if err != nil {
+		return nil, fmt.Errorf("speaker of %s: %w", options.Tenant, err)
+	}
+	s := &Speaker{
+		options: options, log: options.Log.With("tenant", options.Tenant), since: time.Now(), ns: ns,
+		sessions: map[netip.Addr]*session{}, own: map[netip.Prefix]struct{}{},
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.table, err = fib.Open(ns, fib.Options{Log: s.log, Changed: s.moved, Installed: s.installed})
+	if err != nil {
+		_ = ns.Close()
+		return nil, fmt.Errorf("speaker of %s: %w", options.Tenant, err)
+	}
+	s.work.Go(s.watchOver)
+	return s, nil
 }
 
-// Set makes the speaker what want says. Sessions of peers that stay as they are stay up.
-func (s *Speaker) Set(_ context.Context, want *bgp.Config) error {
+// errClosed is the answer to those who come late.
+var errClosed = errors.New("the speaker is ending")
+
+// Set makes the speaker what want says. Sessions of peers that stay as they are stay up; only another identifier or number
+// of our own, or another way to choose paths, ends all.
+func (s *Speaker) Set(ctx context.Context, want *bgp.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.server = server.NewBgpServer()
+	if s.closed {
+		return errClosed
+	}
+	first := s.config == nil
+	had := s.config
+	s.table.SetOptions(want.Sources, want.Guard)
+	if s.server != nil && restarts(had, want) {
+		s.log.Info("BGP starts again, since what all sessions stand on is declared otherwise")
+		if err := s.stop(ctx, false); err != nil {
+			return err
+		}
+	}
+	if first {
+		s.takeUp(want)
+	}
+	if s.server == nil {
+		if err := s.start(ctx, want); err != nil {
+			return fmt.Errorf("start BGP of %s: %w", s.options.Tenant, err)
+		}
+	}
 	s.config = want
-	return errNotThere
-}
-
-// SetTunnels says which links have a tunnel that is not connected. Sessions over those end at once.
-func (s *Speaker) SetTunnels(_ []string) {}
-
-// Status tells of the speaker as a whole.
-func (s *Speaker) Status() bgp.Status { return bgp.Status{Version: s.options.Version, Since: s.since} }
-
-// Peers tells of all peers, in the order of the declaration.
-func (s *Speaker) Peers(_ context.Context) ([]bgp.PeerState, error) { return nil, errNotThere }
-
-// Routes yields the paths that query chooses, prefix by prefix in order, until yield returns false.
-func (s *Speaker) Routes(_ context.Context, _ bgp.RouteQuery, _ func(bgp.Route) bool) error {
-	return errNotThere
-}
-
-// Advertised yields what the query's peer is told, prefix by prefix in order, until yield returns false.
-func (s *Speaker) Advertised(_ context.Context, _ bgp.RouteQuery, _ func(bgp.Route) bool) error {
-	return errNotThere
+	s.feed.limit(want.MaximumPaths)
+	err := s.applyPolicies(ctx, want)
+	return errors.Join(err, s.applyPeers(ctx, had), s.applyOwn())
 }
 
 // Reset ends the session with a peer and lets it come back at once; soft: routes are exchanged anew and the session stays.
 // A peer that is over its limit is let back in.
-func (s *Speaker) Reset(_ context.Context, _ string, _ bool) error { return errNotThere }
+func (s *Speaker) Reset(ctx context.Context, name string, soft bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.server == nil {
+		return errors.New("BGP is not running")
+	}
+	one, err := s.named(name)
+	if err != nil {
+		return err
+	}
+	if soft {
+		return s.refresh(ctx, one)
+	}
+	return s.reset(ctx, one, "reset by an operator")
+}
 
-// Close ends all sessions and takes the routes out of the kernel; graceful: as for a restart that is soon to follow
-// (RFC 4724), so that peers and the kernel keep them where that was agreed.
-func (s *Speaker) Close(_ context.Context, _ bool) error { return errNotThere }
+// Close ends all sessions and takes the routes out of the kernel; graceful: as for a restart that is soon to follow (RFC
+// 4724), so that peers and the kernel keep them where that was agreed.
+func (s *Speaker) Close(ctx context.Context, graceful bool) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	graceful = graceful && s.config != nil && s.config.RestartTime > 0
+	err := s.stop(ctx, graceful)
+	for _, one := range s.sessions {
+		one.stopTimers()
+	}
+	s.mu.Unlock()
+	s.end()
+	s.work.Wait()
+	if !graceful {
+		err = errors.Join(err, s.table.Withdraw(ctx))
+	}
+	s.table.Close()
+	_ = s.ns.Close()
+	return err
+}
+
+// installed is told of prefixes that came into the kernel's table.
+func (s *Speaker) installed(prefixes []netip.Prefix) {
+	if s.options.Forget == nil {
+		return
+	}
+	if err := s.options.Forget(s.life, prefixes); err != nil && s.life.Err() == nil {
+		s.log.Error("translations to the Internet that learned prefixes cover may go on until they end by themselves",
+			"prefixes", len(prefixes), "error", err)
+	}
+}

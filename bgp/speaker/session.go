@@ -1,0 +1,107 @@
+package speaker
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"bulkhead/bgp"
+
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// session is what the speaker itself knows of a peer: what GoBGP forgets when the peer is taken out and put back. The
+// speaker's mu guards it.
+type session struct {
+	peer bgp.Peer
+	// there: GoBGP has the peer.
+	there bool
+	state gobgp.FSMState
+	// since is when the session came up or ended.
+	since       time.Time
+	flaps       uint32
+	lastError   string
+	lastErrorAt time.Time
+	// cause is why we end the session ourselves; it becomes the reason of its end.
+	cause string
+	// overLimit is why the peer is kept out, and back what lets it in again; nil: an operator does.
+	overLimit bool
+	back      *time.Timer
+	// md5 is why the signature is not in force; empty: it is, or none is declared.
+	md5 string
+	// stale is the end of the time for which the peer's routes are kept while it starts again; nil: they are not.
+	stale *time.Timer
+	// told are the families that the peer has told all of, since the session came up.
+	told   map[gobgp.Family]bool
+	sample sample
+}
+
+func (one *session) established() bool { return one.there && one.state == gobgp.BGP_FSM_ESTABLISHED }
+
+func (one *session) stopTimers() {
+	for _, timer := range []**time.Timer{&one.back, &one.stale} {
+		if *timer != nil {
+			(*timer).Stop()
+			*timer = nil
+		}
+	}
+}
+
+// stateName is the state by the name that is shown.
+func (one *session) stateName() string {
+	switch {
+	case one.peer.Stopped:
+		return bgp.Stopped
+	case one.overLimit:
+		return bgp.OverLimit
+	case !one.there:
+		return "idle"
+	}
+	switch one.state {
+	case gobgp.BGP_FSM_CONNECT:
+		return "connect"
+	case gobgp.BGP_FSM_ACTIVE:
+		return "active"
+	case gobgp.BGP_FSM_OPENSENT:
+		return "opensent"
+	case gobgp.BGP_FSM_OPENCONFIRM:
+		return "openconfirm"
+	case gobgp.BGP_FSM_ESTABLISHED:
+		return bgp.Established
+	}
+	return "idle"
+}
+
+// named finds a session by the peer's name. The caller holds s.mu.
+func (s *Speaker) named(name string) (*session, error) {
+	for _, one := range s.sessions {
+		if one.peer.Name == name {
+			return one, nil
+		}
+	}
+	return nil, fmt.Errorf("tenant %s has no BGP peer %q", s.options.Tenant, name)
+}
+
+// nameOf is the name of the peer with an address; empty: there is none. The caller holds s.mu.
+func (s *Speaker) nameOf(address netip.Addr) string {
+	if one, ok := s.sessions[address]; ok {
+		return one.peer.Name
+	}
+	return ""
+}
+
+// ended takes note of the end of a session. The caller holds s.mu.
+func (s *Speaker) ended(one *session, reason string) {
+	was := one.state
+	one.state = gobgp.BGP_FSM_IDLE
+	if was != gobgp.BGP_FSM_ESTABLISHED {
+		return
+	}
+	one.flaps++
+	one.since = time.Now()
+	one.fail(reason)
+	s.log.Warn("BGP session ended", "peer", one.peer.Name, "reason", reason)
+}
+
+// fail takes note of why a session is not there.
+func (one *session) fail(reason string) { one.lastError, one.lastErrorAt = reason, time.Now() }
