@@ -89,7 +89,9 @@ func newTranslator(s *Speaker) *translator {
 }
 
 // Enabled implements slog.Handler.
-func (t *translator) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (t *translator) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo
+}
 
 // WithAttrs implements slog.Handler.
 func (t *translator) WithAttrs(attrs []slog.Attr) slog.Handler {

@@ -18,7 +18,7 @@ import (
 const (
 	sockDiagByFamily = 20
 	// inetDiagMD5SIG is the attribute with the addresses, and keys, that a socket's signatures are for (linux/inet_diag.h).
-	inetDiagMD5SIG = 17
+	inetDiagMD5SIG = 18
 	// Lengths of struct inet_diag_req_v2 and inet_diag_msg, and where the latter's fields are.
 	diagRequestLength = 56
 	diagMessageLength = 72

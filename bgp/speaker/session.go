@@ -105,3 +105,12 @@ func (s *Speaker) ended(one *session, reason string) {
 
 // fail takes note of why a session is not there.
 func (one *session) fail(reason string) { one.lastError, one.lastErrorAt = reason, time.Now() }
+
+// sample is what was counted of an established session last.
+type sample struct {
+	// received are the prefixes of the family that has most, sent all messages, which became more at last at this time.
+	received, sent uint64
+	at             time.Time
+	// warned: the limit of prefixes is near, and that was said.
+	warned bool
+}

@@ -20,7 +20,7 @@ import (
 
 // Options are what a speaker has from its birth.
 type Options struct {
-	// Tenant that the speaker is for; it labels what is logged.
+	// Tenant that the speaker is for. What is logged is labelled by Log's own attributes.
 	Tenant string
 	// Version of the binary, for [bgp.Status].
 	Version string
@@ -42,6 +42,9 @@ type Speaker struct {
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup
+	// journal is what GoBGP's log tells of peers; wake has the sessions looked at now.
+	journal *journal
+	wake    chan struct{}
 
 	mu     sync.Mutex
 	closed bool
@@ -71,8 +74,8 @@ func New(options Options) (*Speaker, error) {
 		return nil, fmt.Errorf("speaker of %s: %w", options.Tenant, err)
 	}
 	s := &Speaker{
-		options: options, log: options.Log.With("tenant", options.Tenant), since: time.Now(), ns: ns,
-		sessions: map[netip.Addr]*session{}, own: map[netip.Prefix]struct{}{},
+		options: options, log: options.Log, since: time.Now(), ns: ns,
+		journal: newJournal(), wake: make(chan struct{}, 1), sessions: map[netip.Addr]*session{}, own: map[netip.Prefix]struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.table, err = fib.Open(ns, fib.Options{Log: s.log, Changed: s.moved, Installed: s.installed})

@@ -36,7 +36,7 @@ func restarts(had, want *bgp.Config) bool {
 func (s *Speaker) start(ctx context.Context, want *bgp.Config) error {
 	level := &slog.LevelVar{}
 	level.Set(slog.LevelInfo)
-	running := server.NewBgpServer(server.LoggerOption(slog.New(&translator{speaker: s}), level))
+	running := server.NewBgpServer(server.LoggerOption(slog.New(newTranslator(s)), level))
 	go running.Serve()
 	err := running.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn:              want.ASN,
@@ -105,7 +105,9 @@ func (s *Speaker) stop(ctx context.Context, graceful bool) error {
 	// What the end does to the table is not to be seen by the kernel route by route, and not at all by a graceful one.
 	s.feed.close()
 	done := make(chan error, 1)
-	go func() { done <- running.StopBgp(context.Background(), &api.StopBgpRequest{AllowGracefulRestart: graceful}) }()
+	go func() {
+		done <- running.StopBgp(context.Background(), &api.StopBgpRequest{AllowGracefulRestart: graceful})
+	}()
 	bound, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
 	var err error

@@ -1,0 +1,138 @@
+package speaker
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+)
+
+// Sessions are looked at this often while nothing happens, and this often where a peer's prefixes become more.
+const (
+	idleLook = time.Second
+	busyLook = 200 * time.Millisecond
+	// lookShare bounds the time that looking takes: GoBGP counts a peer's prefixes one by one, and everything waits.
+	lookShare = 50
+)
+
+// rouse has the sessions looked at now.
+func (s *Speaker) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// watchOver looks at the sessions for what GoBGP does not see to, or at too high a price: limits of prefixes (its own check
+// counts the whole table for every update), peers that take nothing any more, and those that BFD says are gone while
+// their routes are kept.
+func (s *Speaker) watchOver() {
+	timer := time.NewTimer(idleLook)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.life.Done():
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+		began := time.Now()
+		next := s.look(began)
+		timer.Reset(max(next, lookShare*time.Since(began)))
+	}
+}
+
+// look looks at all sessions, and tells when to look again.
+func (s *Speaker) look(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := idleLook
+	if s.server == nil || s.closed {
+		return next
+	}
+	for address, one := range s.sessions {
+		if !one.there {
+			continue
+		}
+		if one.stale != nil && s.journal.read(address).dead {
+			s.journal.over(address)
+			s.act(one, s.again(s.life, one, "BFD says that the peer is gone"))
+			continue
+		}
+		if !one.established() {
+			continue
+		}
+		grows, err := s.lookAt(one, address, now)
+		if err != nil {
+			s.act(one, err)
+		}
+		if grows {
+			next = busyLook
+		}
+	}
+	return next
+}
+
+// lookAt looks at an established session, and tells whether it has more prefixes than before. The caller holds s.mu.
+func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows bool, err error) {
+	var seen *api.Peer
+	request := &api.ListPeerRequest{Address: address.String()}
+	if err := s.server.ListPeer(s.life, request, func(p *api.Peer) { seen = p }); err != nil || seen == nil {
+		return false, err
+	}
+	was := one.sample
+	is := sample{sent: seen.GetState().GetMessages().GetSent().GetTotal(), at: now, warned: was.warned}
+	if is.sent == was.sent && !was.at.IsZero() {
+		is.at = was.at
+	}
+	agreed := time.Duration(seen.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
+	var most uint64
+	for _, family := range seen.GetAfiSafis() {
+		most = max(most, family.GetState().GetReceived())
+	}
+	is.received = most
+	one.sample = is
+	switch limit := uint64(one.peer.MaximumPrefixes); {
+	case agreed == 0 && one.peer.HoldTime > 0:
+		return false, s.again(s.life, one, "the peer wants no hold timer, and we do")
+	case agreed > 0 && now.Sub(is.at) > agreed+one.peer.KeepaliveInterval:
+		return false, s.again(s.life, one, "the peer takes nothing any more (RFC 9687)")
+	case limit > 0 && most > limit:
+		return false, s.shutOut(one, most)
+	case limit > 0 && one.peer.WarnAt > 0 && most > limit*uint64(one.peer.WarnAt)/100:
+		if !is.warned {
+			s.log.Warn("BGP peer nears its limit of prefixes", "peer", one.peer.Name, "prefixes", most, "limit", limit)
+		}
+		one.sample.warned = true
+	case limit > 0 && most < limit*uint64(one.peer.WarnAt)/200:
+		one.sample.warned = false
+	}
+	return most > was.received, nil
+}
+
+// shutOut ends the session with a peer that told too much, and keeps it out for as long as is declared. The caller holds
+// s.mu.
+func (s *Speaker) shutOut(one *session, prefixes uint64) error {
+	why := fmt.Sprintf("%d prefixes, of %d that it may have", prefixes, one.peer.MaximumPrefixes)
+	err := s.takeOut(s.life, one, why)
+	one.overLimit = true
+	if one.peer.RestartAfter > 0 {
+		address := one.peer.Address
+		one.back = time.AfterFunc(one.peer.RestartAfter, func() { s.readmit(s.life, address) })
+	}
+	return err
+}
+
+// readmit lets a peer back in that was over its limit.
+func (s *Speaker) readmit(ctx context.Context, address netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	one, ok := s.sessions[address]
+	if !ok || !one.overLimit || s.server == nil || s.closed {
+		return
+	}
+	one.letBack()
+	s.act(one, s.putIn(ctx, one))
+}
