@@ -1,0 +1,206 @@
+package speaker
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"bulkhead/bgp"
+	"bulkhead/bgp/internal/rawpeer"
+	"bulkhead/internal/netns"
+	"bulkhead/internal/testenv"
+
+	"github.com/vishvananda/netlink"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { testenv.Isolated(m) }
+
+// Addresses of the worlds: the book's.
+var (
+	ours = netip.MustParseAddr("10.0.254.2")
+	ny   = netip.MustParseAddr("10.1.0.1")
+	sfo  = netip.MustParseAddr("10.2.0.1")
+)
+
+// site is a peer's namespace, reached by a link of ours with a host route, as a tunnel is.
+type site struct {
+	t    testing.TB
+	ns   *netns.Namespace
+	link string
+	addr netip.Addr
+	asn  uint32
+}
+
+// compartment makes the process's own namespace one: with the speaker's address, and a site for each address.
+func compartment(t testing.TB, addresses ...netip.Addr) []*site {
+	t.Helper()
+	testenv.Root(t)
+	here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	must(t, err)
+	t.Cleanup(here.Close)
+	lo, err := here.LinkByName("lo")
+	must(t, err)
+	must(t, here.LinkSetUp(lo))
+	own := &netlink.Addr{IPNet: netlink.NewIPNet(ours.AsSlice())}
+	must(t, here.AddrReplace(lo, own))
+	t.Cleanup(func() { _ = here.AddrDel(lo, own) })
+	var sites []*site
+	for i, address := range addresses {
+		s := &site{t: t, ns: testenv.Namespace(t), link: "IfWe" + string(rune('1'+i)), addr: address, asn: 65413 + uint32(i)}
+		there, err := s.ns.Netlink(unix.NETLINK_ROUTE)
+		must(t, err)
+		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: s.link}, PeerName: "out", PeerNamespace: netlink.NsFd(s.ns.Fd())}
+		must(t, here.LinkAdd(pair))
+		t.Cleanup(func() { _ = here.LinkDel(pair) })
+		link, err := here.LinkByName(s.link)
+		must(t, err)
+		must(t, here.LinkSetUp(link))
+		out, err := there.LinkByName("out")
+		must(t, err)
+		must(t, there.AddrAdd(out, &netlink.Addr{IPNet: netlink.NewIPNet(address.AsSlice())}))
+		must(t, there.LinkSetUp(out))
+		must(t, there.RouteAdd(&netlink.Route{LinkIndex: out.Attrs().Index, Dst: netlink.NewIPNet(ours.AsSlice()),
+			Scope: unix.RT_SCOPE_LINK, Src: address.AsSlice()}))
+		must(t, here.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: netlink.NewIPNet(address.AsSlice()),
+			Scope: unix.RT_SCOPE_LINK, Src: ours.AsSlice()}))
+		there.Close()
+		sites = append(sites, s)
+	}
+	return sites
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// configOf is a speaker with a peer for each site.
+func configOf(sites ...*site) *bgp.Config {
+	config := &bgp.Config{Tenant: "Woodgrove", Identifier: ours, ASN: 65412, MaximumPaths: 1, Sources: []netip.Addr{ours}}
+	for i, s := range sites {
+		config.Peers = append(config.Peers, bgp.Peer{
+			Name: []string{"NY", "SFO", "LA"}[i], LocalAddress: ours, Address: s.addr, ASN: s.asn, IPv4: true,
+			HoldTime: 90 * time.Second, KeepaliveInterval: 30 * time.Second, ConnectRetry: 5 * time.Second, Hops: 64,
+		})
+	}
+	return config
+}
+
+// speaking starts a speaker that goes with the test.
+func speaking(t testing.TB, config *bgp.Config) *Speaker {
+	t.Helper()
+	s, err := New(Options{Tenant: config.Tenant, Version: "test"})
+	must(t, err)
+	t.Cleanup(func() {
+		if err := s.Close(context.Background(), false); err != nil {
+			t.Error(err)
+		}
+	})
+	must(t, s.Set(context.Background(), config))
+	return s
+}
+
+// peer is the site's router, not connected yet.
+func (s *site) options() rawpeer.Options {
+	return rawpeer.Options{Namespace: s.ns, Local: s.addr, Remote: ours, ASN: s.asn, Identifier: s.addr, HoldTime: 90,
+		Families: []gobgp.Family{gobgp.RF_IPv4_UC}}
+}
+
+// connect establishes a session from the site, which may have to try until the speaker listens to it.
+func (s *site) connect(change ...func(*rawpeer.Options)) *rawpeer.Peer {
+	s.t.Helper()
+	options := s.options()
+	for _, f := range change {
+		f(&options)
+	}
+	var peer *rawpeer.Peer
+	testenv.Eventually(s.t, "a session with the speaker comes up", func() bool {
+		p, err := rawpeer.Dial(context.Background(), options)
+		if err != nil {
+			return false
+		}
+		if err := p.Establish(); err != nil {
+			p.Close()
+			return false
+		}
+		peer = p
+		return true
+	})
+	s.t.Cleanup(peer.Close)
+	return peer
+}
+
+// tells sends routes with the site as their next hop and nearest system.
+func (s *site) tells(peer *rawpeer.Peer, prefixes ...string) {
+	s.t.Helper()
+	must(s.t, peer.Send(rawpeer.Update(nil, rawpeer.Path(s.addr, s.asn), parsed(prefixes)...)))
+}
+
+func parsed(prefixes []string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, prefix := range prefixes {
+		all = append(all, netip.MustParsePrefix(prefix))
+	}
+	return all
+}
+
+// stateOf is a peer as the speaker shows it.
+func stateOf(t testing.TB, s *Speaker, name string) bgp.PeerState {
+	t.Helper()
+	peers, err := s.Peers(context.Background())
+	must(t, err)
+	i := slices.IndexFunc(peers, func(p bgp.PeerState) bool { return p.Name == name })
+	if i < 0 {
+		t.Fatalf("no peer %s among %+v", name, peers)
+	}
+	return peers[i]
+}
+
+// routesOf are the speaker's routes that a query chooses.
+func routesOf(t testing.TB, s *Speaker, query bgp.RouteQuery) []bgp.Route {
+	t.Helper()
+	var routes []bgp.Route
+	must(t, s.Routes(context.Background(), query, func(r bgp.Route) bool {
+		routes = append(routes, r)
+		return true
+	}))
+	return routes
+}
+
+// kernelRoute is the link and the metric of the kernel's route for exactly a prefix; "" where there is none.
+func kernelRoute(t testing.TB, prefix string) (link string, metric int) {
+	t.Helper()
+	dst := netip.MustParsePrefix(prefix)
+	family := unix.AF_INET
+	if dst.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: unix.RTPROT_BGP}, netlink.RT_FILTER_PROTOCOL)
+	must(t, err)
+	for _, route := range routes {
+		if route.Dst == nil || route.Dst.String() != dst.String() {
+			continue
+		}
+		index := route.LinkIndex
+		if l, err := netlink.LinkByIndex(index); err == nil {
+			return l.Attrs().Name, route.Priority
+		}
+		return "other", route.Priority
+	}
+	return "", 0
+}
+
+// goes waits until the kernel has a route for prefix by link; "" for none.
+func goes(t testing.TB, prefix, link string) {
+	t.Helper()
+	testenv.Eventually(t, prefix+" goes by "+link+".", func() bool {
+		now, _ := kernelRoute(t, prefix)
+		return now == link
+	})
+}
