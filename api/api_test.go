@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"bulkhead/api"
+	"bulkhead/bgp/speaker/speakertest"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/gateway"
@@ -23,7 +24,10 @@ import (
 )
 
 // TestMain gives the tests a machine's network of their own: the Default compartment is the process's namespace.
-func TestMain(m *testing.M) { testenv.Isolated(m) }
+func TestMain(m *testing.M) {
+	speakertest.Main()
+	testenv.Isolated(m)
+}
 
 const gatewayYAML = `apiVersion: bulkhead/v1
 kind: Gateway

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,21 @@ func (c *Client) Apply(ctx context.Context, dir string) (*ApplyAnswer, error) {
 
 // Show reads a view (see [Views]) into rows, a pointer to a slice of the view's type.
 func (c *Client) Show(ctx context.Context, view string, rows any) error {
-	return c.call(ctx, http.MethodGet, showPath+view, nil, rows)
+	return c.ShowChosen(ctx, view, nil, rows)
+}
+
+// ShowChosen reads what a query chooses of a view, such as [BGPQuery].
+func (c *Client) ShowChosen(ctx context.Context, view string, query url.Values, rows any) error {
+	return c.call(ctx, http.MethodGet, showPath+view+"?"+query.Encode(), nil, rows)
+}
+
+// post asks for something that has no answer but its error.
+func (c *Client) post(ctx context.Context, path string) error {
+	answer, err := c.do(ctx, http.MethodPost, path, nil)
+	if err != nil {
+		return err
+	}
+	return answer.Close()
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body io.Reader, answer any) error {

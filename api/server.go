@@ -62,7 +62,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	mux.HandleFunc("POST "+policyPath+"{name}", s.policy)
 	mux.HandleFunc("POST "+tunnelPath+"{tenant}/{interface}/{action}", s.tunnel)
 	mux.HandleFunc("GET "+peerConfigPath+"{tenant}/{interface}", s.peerConfig)
+	mux.HandleFunc("POST "+bgpPath+"{tenant}/reset", s.resetPeer)
+	mux.HandleFunc("POST "+bgpPath+"{tenant}/restart", s.restartSpeaker)
 	mux.HandleFunc("GET "+showPath+"{view}", s.show)
+	mux.Handle("GET "+metricsPath, s.metrics())
 	server := &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -162,7 +165,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("show %s: no such view; there are %s", name, strings.Join(Views(), ", ")), http.StatusNotFound)
 		return
 	}
-	rows, err := view(r.Context(), s.gateway)
+	rows, err := view(r.Context(), s.gateway, r.URL.Query())
 	if err != nil {
 		http.Error(w, fmt.Sprintf("show %s: %v", name, err), http.StatusInternalServerError)
 		return

@@ -14,11 +14,7 @@ const tunnelPath = "/v1/tunnel/"
 // it is not.
 func (c *Client) Tunnel(ctx context.Context, tenant, iface string, action gateway.TunnelAction) error {
 	path := tunnelPath + url.PathEscape(tenant) + "/" + url.PathEscape(iface) + "/" + url.PathEscape(string(action))
-	answer, err := c.do(ctx, http.MethodPost, path, nil)
-	if err != nil {
-		return err
-	}
-	return answer.Close()
+	return c.post(ctx, path)
 }
 
 func (s *Server) tunnel(w http.ResponseWriter, r *http.Request) {

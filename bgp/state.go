@@ -87,9 +87,9 @@ type Messages struct {
 
 // RouteQuery chooses routes.
 type RouteQuery struct {
-	// Prefix, where valid, chooses this prefix, and with Longer those in it too.
-	Prefix netip.Prefix
-	Longer bool
+	// Prefix, where valid, chooses this prefix, with Longer those in it too, with Covering those that cover it.
+	Prefix           netip.Prefix
+	Longer, Covering bool
 	// Peer, where named, chooses what came from it; of advertised routes it must be named.
 	Peer string
 	// Limit is how many prefixes are told at most; 0: all.

@@ -227,7 +227,7 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 		return err
 	}
 	follower.changed()
-	return nil
+	return g.setBGP(ctx, ns, plan)
 }
 
 // setDoors makes the doors know the tenant by the plan, with the records and routes that are in force.
@@ -260,6 +260,9 @@ func (g *Gateway) removeTenant(ctx context.Context, name string) error {
 	if err := g.unfollow(name); err != nil {
 		return err
 	}
+	if err := g.removeBGP(ctx, name); err != nil {
+		return err
+	}
 	if err := g.compartments.Remove(ctx, name); err != nil {
 		return err
 	}
@@ -281,6 +284,8 @@ func (g *Gateway) undeclared(ctx context.Context, plan *Plan) ([]string, error) 
 		vpnErr = nil // sweepCharon does it
 	}
 	names = append(names, loaded...)
+	speakers, bgpErr := g.bgp.Names()
+	names = append(names, speakers...)
 	g.mu.Lock()
 	for name := range g.loops {
 		names = append(names, name)
@@ -288,7 +293,7 @@ func (g *Gateway) undeclared(ctx context.Context, plan *Plan) ([]string, error) 
 	g.mu.Unlock()
 	slices.Sort(names)
 	names = slices.DeleteFunc(slices.Compact(names), func(name string) bool { return plan.tenant(name) != nil })
-	if err := errors.Join(standingErr, doorsErr, vpnErr); err != nil {
+	if err := errors.Join(standingErr, doorsErr, vpnErr, bgpErr); err != nil {
 		return names, fmt.Errorf("look for tenants that nobody declares: %w", err)
 	}
 	return names, nil

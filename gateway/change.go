@@ -103,7 +103,9 @@ func (g *Gateway) carryOut(ctx context.Context, t *TenantPlan, changes []configs
 		}
 		g.follower(t.Name).changed()
 	}
-	if !slices.ContainsFunc(changes, func(c configs.Change) bool { return c.CustomerRoute != nil }) {
+	routes := slices.ContainsFunc(changes, func(c configs.Change) bool { return c.CustomerRoute != nil })
+	peers := slices.ContainsFunc(changes, func(c configs.Change) bool { return c.BGPPeer != nil })
+	if !routes && !peers {
 		return nil
 	}
 	ns, err := g.compartments.Open(t.Name)
@@ -111,6 +113,14 @@ func (g *Gateway) carryOut(ctx context.Context, t *TenantPlan, changes []configs
 		return err
 	}
 	defer ns.Close()
+	if peers {
+		if err := g.setBGP(ctx, ns, t); err != nil {
+			return err
+		}
+	}
+	if !routes {
+		return nil
+	}
 	return g.compartments.Set(ctx, ns, t.compartment(g.follower(t.Name).state()))
 }
 

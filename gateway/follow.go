@@ -234,6 +234,9 @@ func (f *follower) follow(ctx context.Context) error {
 	f.plan.writing.Lock()
 	defer f.plan.writing.Unlock()
 	state := f.state()
+	if f.plan.BGP != nil && f.g.charonKnown() {
+		f.g.bgp.SetTunnels(f.tenant, tunnelsDown(f.plan.tunnels(), state)) // first: other ways are found meanwhile
+	}
 	errs := []error{f.g.compartments.SetRoutes(ctx, ns, f.plan.compartment(state).Routes)}
 	cameUp, err := f.hold(f.plan, state, f.g.charonKnown())
 	for _, iface := range cameUp {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"bulkhead/bgp"
 	"bulkhead/compartments"
 	"bulkhead/dataplane"
 	"bulkhead/vpn"
@@ -42,6 +43,7 @@ type Gateway struct {
 	compartments *compartments.Manager
 	doors        *dataplane.Dataplane
 	vpn          *vpn.Manager
+	bgp          *bgp.Manager
 	events       chan vpn.Event
 	peersChanged chan struct{} // door 2's bounds on peers are to follow
 	declared     chan struct{} // a declaration came in force
@@ -98,6 +100,7 @@ func Open(o Options) (*Gateway, error) {
 				}
 			},
 		}),
+		bgp:    bgp.NewManager(bgp.Options{Dir: filepath.Join(o.RunDir, "bgp"), Log: o.Log}),
 		events: events,
 		mend:   make(chan struct{}, 1),
 
@@ -126,7 +129,7 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Close ends the daemon's part. Namespaces, doors, filters and tunnels go on working. An Apply that is under way is
+// Close ends the daemon's part. Namespaces, doors, filters, tunnels and speakers go on working. An Apply that is under way is
 // broken off.
 func (g *Gateway) Close() error {
 	g.cancel()
@@ -142,7 +145,7 @@ func (g *Gateway) Close() error {
 	for tenant := range followers {
 		errs = append(errs, g.unfollow(tenant))
 	}
-	return errors.Join(errors.Join(errs...), g.doors.Close(), g.compartments.Close(), g.lock.Close())
+	return errors.Join(errors.Join(errs...), g.bgp.Close(), g.doors.Close(), g.compartments.Close(), g.lock.Close())
 }
 
 // Run keeps the session with charon, passes on events, mends the Default compartment when a NIC comes back, and learns

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"bulkhead/bgp/speaker/speakertest"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
 	"bulkhead/internal/netns"
@@ -20,7 +21,10 @@ import (
 )
 
 // TestMain gives the tests a machine's network of their own: the Default compartment is the process's namespace.
-func TestMain(m *testing.M) { testenv.Isolated(m) }
+func TestMain(m *testing.M) {
+	speakertest.Main()
+	testenv.Isolated(m)
+}
 
 // machine is a gateway's machine: the namespace of the process with two NICs, whose cables end in another one.
 type machine struct {

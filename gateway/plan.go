@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"bulkhead/bgp"
 	"bulkhead/compartments"
 	"bulkhead/configs"
 	"bulkhead/dataplane"
@@ -44,6 +45,8 @@ type TenantPlan struct {
 	VPN         []vpn.Interface
 	Limits      []ratelimit.Limit
 	Filters     []filters.Filter
+	// BGP is what the tenant's speaker is to be, nil for none. Which of its peers an operator stopped is policy: see bgp.
+	BGP *bgp.Config
 	// Sites are the prefixes behind each site-to-site interface, those included that are routed while connected only.
 	Sites map[string][]netip.Prefix
 	// Through says what each link leads to, for show.

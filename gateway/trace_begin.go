@@ -16,6 +16,12 @@ func (w *walk) begin(t *TenantPlan, r TraceRequest, p dataplane.Probe) error {
 	w.tenant = t.Name
 	_, inside := t.subnet(p.From)
 	site := cmp.Or(r.Interface, t.site(p.From))
+	if site == "" && !inside {
+		var err error
+		if site, err = w.learnedSite(t, p.From); err != nil {
+			return err
+		}
+	}
 	switch {
 	case r.VSID == 0 && !r.ProviderAddress.IsValid() && r.Interface == "" && t.has(p.From):
 		return w.compartment(t, "", p)
@@ -58,6 +64,30 @@ func (t *TenantPlan) site(a netip.Addr) (name string) {
 		}
 	}
 	return name
+}
+
+// learnedSite is the site-to-site interface that the address is behind by what BGP learned; empty where it is behind none.
+func (w *walk) learnedSite(t *TenantPlan, a netip.Addr) (string, error) {
+	if t.BGP == nil {
+		return "", nil
+	}
+	ns, err := w.g.compartments.Open(t.Name)
+	if err != nil {
+		return "", err
+	}
+	defer ns.Close()
+	way, err := w.g.compartments.Lookup(ns, compartments.Packet{To: a})
+	if err != nil || !t.isTunnel(way.Link) {
+		return "", err
+	}
+	return way.Link, nil
+}
+
+// isTunnel tells whether a link is a site-to-site interface.
+func (t *TenantPlan) isTunnel(link string) bool {
+	return slices.ContainsFunc(t.Compartment.Links, func(l compartments.Link) bool {
+		return l.Name == link && l.Kind == compartments.XFRM
+	})
 }
 
 // fromHost sends the packet to door 1 as the host of its machine would.
@@ -105,9 +135,7 @@ func (t *TenantPlan) entrance(home uint32) uint32 {
 
 // fromSite lets the packet in by a tunnel.
 func (w *walk) fromSite(t *TenantPlan, site string, p dataplane.Probe) error {
-	if !slices.ContainsFunc(t.Compartment.Links, func(l compartments.Link) bool {
-		return l.Name == site && l.Kind == compartments.XFRM
-	}) {
+	if !t.isTunnel(site) {
 		return fmt.Errorf("there is no site-to-site interface %s", site)
 	}
 	tunnel, said := w.tunnel(t, site)

@@ -72,6 +72,9 @@ func translateTenant(g *configs.Gateway, t *configs.Tenant, ids map[string]uint3
 	for _, f := range t.Filters {
 		plan.addFilter(t, f)
 	}
+	if t.BGP != nil {
+		plan.BGP = translateBGP(t)
+	}
 	return plan
 }
 

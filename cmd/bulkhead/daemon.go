@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -25,7 +26,7 @@ const defaultCharonSocket = "/run/charon.vici"
 const charonPatience = 5 * time.Second
 
 func daemonCommand(runDir *string) *cobra.Command {
-	var configDir, charon, settings, radius string
+	var configDir, charon, settings, radius, metrics string
 	cmd := &cobra.Command{
 		Use:   "daemon --config DIR",
 		Short: "Run the gateway in the foreground on a folder's declarations",
@@ -35,7 +36,7 @@ func daemonCommand(runDir *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runDaemon(cmd.Context(), cmd.ErrOrStderr(), dir, gateway.Options{
+			return runDaemon(cmd.Context(), cmd.ErrOrStderr(), dir, metrics, gateway.Options{
 				RunDir: *runDir, CharonSocket: charon, CharonSettings: settings, RADIUSDir: radius,
 			})
 		},
@@ -45,12 +46,15 @@ func daemonCommand(runDir *string) *cobra.Command {
 	cmd.Flags().StringVar(&settings, "charon-settings", "",
 		"file of settings that charon includes (default: charon.conf in --run-dir)")
 	cmd.Flags().StringVar(&radius, "radius-dir", "", "folder of FreeRADIUS's configuration (default: radius in --run-dir)")
+	cmd.Flags().StringVar(&metrics, "metrics", "",
+		"address and port to serve Prometheus' metrics on, such as 127.0.0.1:9480; they name tenants (default: nowhere)")
 	_ = cmd.MarkFlagRequired("config")
 	return cmd
 }
 
-// runDaemon brings the declaration in dir about, serves the control socket and keeps everything going until ctx ends.
-func runDaemon(ctx context.Context, w io.Writer, dir string, options gateway.Options) (err error) {
+// runDaemon brings the declaration in dir about, serves the control socket, and metrics where an address is given, and keeps
+// everything going until ctx ends.
+func runDaemon(ctx context.Context, w io.Writer, dir, metrics string, options gateway.Options) (err error) {
 	if _, err := load(w, dir); err != nil {
 		return err // and nothing is touched
 	}
@@ -71,6 +75,10 @@ func runDaemon(ctx context.Context, w io.Writer, dir string, options gateway.Opt
 		return err
 	}
 	defer listener.Close()
+	scraped, err := listenForMetrics(ctx, metrics)
+	if err != nil {
+		return err
+	}
 	for _, p := range cfg.Pending() {
 		log.Warn("declared, not carried out yet: " + p)
 	}
@@ -84,7 +92,11 @@ func runDaemon(ctx context.Context, w io.Writer, dir string, options gateway.Opt
 	started := make(chan struct{})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.Run(ctx) })
-	group.Go(func() error { return api.NewServer(g, dir, log, started).Serve(ctx, listener) })
+	server := api.NewServer(g, dir, log, started)
+	group.Go(func() error { return server.Serve(ctx, listener) })
+	if scraped != nil {
+		group.Go(func() error { return server.ServeMetrics(ctx, scraped) })
+	}
 	group.Go(func() error {
 		failed, err := start(ctx, log, g, dir, cfg)
 		if err != nil {
@@ -109,6 +121,19 @@ func runDaemon(ctx context.Context, w io.Writer, dir string, options gateway.Opt
 	}
 	log.Info("stopped; compartments, doors and tunnels go on working")
 	return nil
+}
+
+// listenForMetrics opens the address that metrics are served on; nil where there is none.
+func listenForMetrics(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics %s: %w", address, err)
+	}
+	return l, nil
 }
 
 // start takes up the folder that the daemon was started on. failed tells that not all of it could be brought about: a

@@ -48,6 +48,8 @@ func rootCommand() *cobra.Command {
 		captureCommand(runDir),
 		tunnelCommand(runDir),
 		vpnCommand(runDir),
+		bgpCommand(runDir),
+		metricsCommand(runDir),
 		speakerCommand(),
 	)
 	return root

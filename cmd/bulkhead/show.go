@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"reflect"
 	"strings"
 	"text/tabwriter"
@@ -58,23 +59,29 @@ func showCommand(runDir *string) *cobra.Command {
 			Short: v.short,
 			Args:  cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				if output != "table" && output != "json" {
-					return fmt.Errorf("--output %q: use table or json", output)
-				}
-				rows := v.rows()
-				if err := api.NewClient(*runDir).Show(cmd.Context(), v.name, rows); err != nil {
-					return err
-				}
-				if output == "json" {
-					encoder := json.NewEncoder(cmd.OutOrStdout())
-					encoder.SetIndent("", "  ")
-					return encoder.Encode(rows)
-				}
-				return printTable(cmd.OutOrStdout(), reflect.ValueOf(rows).Elem())
+				return showRows(cmd, *runDir, output, v, nil)
 			},
 		})
 	}
+	show.AddCommand(showBGPCommand(runDir, &output))
 	return show
+}
+
+// showRows reads what a query chooses of a view and prints it.
+func showRows(cmd *cobra.Command, runDir, output string, v view, query url.Values) error {
+	if output != "table" && output != "json" {
+		return fmt.Errorf("--output %q: use table or json", output)
+	}
+	rows := v.rows()
+	if err := api.NewClient(runDir).ShowChosen(cmd.Context(), v.name, query, rows); err != nil {
+		return err
+	}
+	if output == "json" {
+		encoder := json.NewEncoder(cmd.OutOrStdout())
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(rows)
+	}
+	return printTable(cmd.OutOrStdout(), reflect.ValueOf(rows).Elem())
 }
 
 // printTable prints rows, a slice of structs, with a column for each field that has a `table` tag: its heading.
@@ -107,6 +114,10 @@ func cell(v reflect.Value) string {
 	if at, ok := v.Interface().(*time.Time); ok {
 		if at != nil {
 			text = at.UTC().Format(time.RFC3339)
+		}
+	} else if v.Kind() == reflect.Pointer {
+		if !v.IsNil() {
+			text = fmt.Sprint(v.Elem().Interface())
 		}
 	} else if v.Kind() == reflect.Slice {
 		parts := make([]string, v.Len())

@@ -33,7 +33,7 @@ func TestTableHasAColumnPerTaggedFieldAndADashForWhatIsEmpty(t *testing.T) {
 
 func TestEveryViewOfTheDaemonHasAShowCommand(t *testing.T) {
 	var names []string
-	for _, v := range views {
+	for _, v := range append(views, bgpViews...) {
 		names = append(names, v.name)
 	}
 	slices.Sort(names)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -83,12 +82,5 @@ func ownerOf(ctx context.Context, client *api.Client, tenant, iface string) (str
 			owners = append(owners, t.Tenant)
 		}
 	}
-	slices.Sort(owners)
-	switch len(owners) {
-	case 0:
-		return "", fmt.Errorf("no tenant has a site-to-site interface %q; `bulkhead show tunnels` lists them", iface)
-	case 1:
-		return owners[0], nil
-	}
-	return "", fmt.Errorf("%v all have an interface %s; name one with --tenant", owners, iface)
+	return soleOwner(owners, "site-to-site interface", iface, "bulkhead show tunnels")
 }
