@@ -46,7 +46,7 @@ type BGPSet struct {
 	MED *uint32 `yaml:"med" rule:"min=0,max=4294967295"`
 	// How often the tenant's own number is put before the path.
 	Prepend uint8 `yaml:"prepend" rule:"min=1,max=32"`
-	// Changes of the communities, of both kinds.
+	// Changes of the communities: of each kind one of add, remove and set.
 	Communities BGPSetCommunities `yaml:"communities"`
 	// The next hop in place of the route's own.
 	NextHop netip.Addr `yaml:"nextHop" rule:"unicast"`
@@ -58,7 +58,7 @@ type BGPSetCommunities struct {
 	Add []AnyCommunity `yaml:"add"`
 	// Taken away.
 	Remove []AnyCommunity `yaml:"remove"`
-	// Put in place of all that are there.
+	// Put in place of all of their kind.
 	Set []AnyCommunity `yaml:"set"`
 }
 

@@ -70,7 +70,7 @@ func TestEveryKeyOfARouterIsTyped(t *testing.T) {
 				},
 				Action: configs.BGPAccept,
 				Set: configs.BGPSet{LocalPreference: number(200), MED: number(0), Communities: configs.BGPSetCommunities{
-					Add: []configs.AnyCommunity{"65413:1", "4200000000:1:1"}, Remove: []configs.AnyCommunity{"65535:666"},
+					Add: []configs.AnyCommunity{"4200000000:1:1"}, Remove: []configs.AnyCommunity{"65535:666"},
 				}},
 			},
 			{Action: configs.BGPReject},

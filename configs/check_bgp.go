@@ -30,8 +30,13 @@ func (t tenantDoc) checkBGP() {
 		t.checkSession(peer, p)
 		t.checkInternalOnly(peer, p)
 		t.checkFamilies(peer, p)
-		t.checkPolicyNames(peer.Import, policies, p.key("import"))
-		t.checkPolicyNames(peer.Export, policies, p.key("export"))
+		for _, list := range []struct {
+			key   string
+			names []string
+		}{{"import", peer.Import}, {"export", peer.Export}} {
+			t.checkPolicyNames(list.names, policies, p.key(list.key))
+			t.checkNextHopsOf(peer, list.names, p.key(list.key))
+		}
 	}
 	t.checkCustomRoutes(p.key("customRoutes"))
 }

@@ -3,6 +3,7 @@ package configs
 import (
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // checkBGPPolicies gives the names of the policies; an empty one where a name did not decode.
@@ -37,11 +38,41 @@ func (t tenantDoc) checkBGPStatement(s *BGPStatement, p *path) {
 	case s.Action == BGPReject && !s.Set.isZero():
 		t.bad(p.key("set"), "changes a route that is rejected; want action: accept, or nothing set")
 	}
-	c := s.Set.Communities
-	if len(c.Set) > 0 && len(c.Add)+len(c.Remove) > 0 {
-		t.bad(p.key("set").key("communities"), "adds or removes besides replacing all with set; want either")
+	t.checkNotEmpty(p.key("match"), "with which every route matches", "prefixes", "asPath", "communities", "largeCommunities",
+		"nextHops")
+	t.checkNotEmpty(p.key("set").key("communities"), "which changes nothing", "add", "remove", "set")
+	for _, kind := range []struct {
+		name   string
+		colons int
+	}{{"communities", 1}, {"large communities", 2}} {
+		if s.Set.Communities.changes(kind.colons) > 1 {
+			t.bad(p.key("set").key("communities"), "does more than one of add, remove and set to %s; want a statement for each",
+				kind.name)
+		}
 	}
 	t.checkSetNextHop(s, p)
+}
+
+// checkNotEmpty refuses lists without items, whose conditions would hold for every route.
+func (t tenantDoc) checkNotEmpty(p *path, why string, keys ...string) {
+	if !t.doc.has(p) {
+		return
+	}
+	for _, key := range keys {
+		if n := t.doc.find(p).get(key); n != nil && (n.kind == nullNode || n.kind == listNode && len(n.items) == 0) {
+			t.bad(p.key(key), "is an empty list, %s; want at least one item, or the key left out", why)
+		}
+	}
+}
+
+// changes counts what is done to communities of the kind with so many colons.
+func (c BGPSetCommunities) changes(colons int) (n int) {
+	for _, list := range [][]AnyCommunity{c.Add, c.Remove, c.Set} {
+		if slices.ContainsFunc(list, func(a AnyCommunity) bool { return strings.Count(string(a), ":") == colons }) {
+			n++
+		}
+	}
+	return n
 }
 
 // nothingIn tells whether a mapping has no keys.
@@ -86,5 +117,28 @@ func (t tenantDoc) checkPolicyNames(names, declared []string, p *path) {
 			continue
 		}
 		t.bad(p, "bgp.policies has none called %q; it has: %s", shorten(name), orNone(declared))
+	}
+}
+
+// checkNextHopsOf refuses a peer policies that set a next hop which is not for all routes that the peer exchanges.
+func (t tenantDoc) checkNextHopsOf(peer *BGPPeer, names []string, p *path) {
+	for i, name := range names {
+		for _, policy := range t.BGP.Policies {
+			if policy.Name != name {
+				continue
+			}
+			for _, s := range policy.Statements {
+				hop := s.Set.NextHop
+				if !hop.IsValid() || len(s.Match.Prefixes) > 0 {
+					continue
+				}
+				for _, f := range peer.AddressFamilies {
+					if f != "" && f != familyOf(hop) {
+						t.bad(p.item(i), "%s sets the next hop %s for any route, and %s is exchanged with this peer; want prefixes of "+
+							"%s in the statement's match", name, hop, f, familyOf(hop))
+					}
+				}
+			}
+		}
 	}
 }
