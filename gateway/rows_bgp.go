@@ -87,6 +87,9 @@ type BGPMessagesRow struct {
 	WithdrawnPrefixes uint64 `json:"withdrawnPrefixes"`
 }
 
+// ASPath are the systems that a route came through, from the nearest to its origin.
+type ASPath []string
+
 // BGPRouteRow is one path to a prefix, as the tenant's speaker has it.
 type BGPRouteRow struct {
 	Tenant string       `json:"tenant" table:"TENANT"`
@@ -97,7 +100,7 @@ type BGPRouteRow struct {
 	// Interfaces that the next hop resolves to.
 	Interfaces []string `json:"interfaces,omitempty" table:"INTERFACES"`
 	// ASPath from the nearest system to the origin's.
-	ASPath          []string `json:"asPath" table:"AS PATH"`
+	ASPath          ASPath   `json:"asPath" table:"AS PATH"`
 	Origin          string   `json:"origin"`
 	LocalPreference *uint32  `json:"localPreference,omitempty" table:"LOCAL PREF"`
 	MED             *uint32  `json:"med,omitempty" table:"MED"`
@@ -116,7 +119,7 @@ type BGPAdvertisedRow struct {
 	Peer            string       `json:"peer" table:"TO PEER"`
 	Prefix          netip.Prefix `json:"prefix" table:"PREFIX"`
 	NextHop         netip.Addr   `json:"nextHop,omitzero" table:"NEXT HOP"`
-	ASPath          []string     `json:"asPath" table:"AS PATH"`
+	ASPath          ASPath       `json:"asPath" table:"AS PATH"`
 	Origin          string       `json:"origin" table:"ORIGIN"`
 	LocalPreference *uint32      `json:"localPreference,omitempty" table:"LOCAL PREF"`
 	MED             *uint32      `json:"med,omitempty" table:"MED"`

@@ -111,21 +111,25 @@ func printTable(w io.Writer, rows reflect.Value) error {
 // cell prints one value; what is empty is a dash, so that columns stay countable.
 func cell(v reflect.Value) string {
 	var text string
-	if at, ok := v.Interface().(*time.Time); ok {
-		if at != nil {
-			text = at.UTC().Format(time.RFC3339)
-		}
-	} else if v.Kind() == reflect.Pointer {
-		if !v.IsNil() {
-			text = fmt.Sprint(v.Elem().Interface())
-		}
-	} else if v.Kind() == reflect.Slice {
+	at, isTime := v.Interface().(*time.Time)
+	address, isAddress := v.Interface().(interface{ IsValid() bool })
+	path, isPath := v.Interface().(gateway.ASPath)
+	switch {
+	case isAddress && !address.IsValid():
+	case isPath:
+		text = strings.Join(path, " ")
+	case isTime && at != nil:
+		text = at.UTC().Format(time.RFC3339)
+	case v.Kind() == reflect.Pointer && v.IsNil():
+	case v.Kind() == reflect.Pointer:
+		text = fmt.Sprint(v.Elem().Interface())
+	case v.Kind() == reflect.Slice:
 		parts := make([]string, v.Len())
 		for i := range parts {
 			parts[i] = fmt.Sprint(v.Index(i).Interface())
 		}
 		text = strings.Join(parts, ",")
-	} else {
+	default:
 		text = fmt.Sprint(v.Interface())
 	}
 	// An operator's terminal is not the place for line breaks or control characters that came from a peer.

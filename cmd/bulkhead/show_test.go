@@ -1,31 +1,36 @@
 package main
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"bulkhead/api"
+	"bulkhead/gateway"
 )
 
 func TestTableHasAColumnPerTaggedFieldAndADashForWhatIsEmpty(t *testing.T) {
 	rows := []struct {
-		Name   string   `table:"NAME"`
-		Hidden string   // no column
-		VSIDs  []uint32 `table:"VSIDS"`
-		Error  string   `table:"ERROR"`
+		Name   string         `table:"NAME"`
+		Hidden string         // no column
+		VSIDs  []uint32       `table:"VSIDS"`
+		Path   gateway.ASPath `table:"AS PATH"`
+		Via    netip.Addr     `table:"VIA"`
+		MED    *uint32        `table:"MED"`
+		Error  string         `table:"ERROR"`
 	}{
-		{Name: "Contoso", Hidden: "x", VSIDs: []uint32{5001, 6001}},
+		{Name: "Contoso", Hidden: "x", VSIDs: []uint32{5001, 6001}, Path: gateway.ASPath{"65413", "65414"}, MED: new(uint32)},
 		{Name: "Woodgrove", Error: "line one\nline two\x1b[31m"},
 	}
 	var out strings.Builder
 	if err := printTable(&out, reflect.ValueOf(rows)); err != nil {
 		t.Fatal(err)
 	}
-	want := "NAME       VSIDS      ERROR\n" +
-		"Contoso    5001,6001  -\n" +
-		"Woodgrove  -          line one line two [31m\n"
+	want := "NAME       VSIDS      AS PATH      VIA  MED  ERROR\n" +
+		"Contoso    5001,6001  65413 65414  -    0    -\n" +
+		"Woodgrove  -          -            -    -    line one line two [31m\n"
 	if out.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
 	}
