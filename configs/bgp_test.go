@@ -182,3 +182,26 @@ func dualStack(peer string) string {
   internalInterfaces: [`, `  virtualSubnets: [{vsid: 5001, prefix: 10.0.0.0/24}, {vsid: 5009, prefix: "fd00:9::/64"}]
   internalInterfaces: [{name: IfI2, vsid: 5009, addresses: ["fd00:9::2/64"]}, `, 1)
 }
+
+func TestSessionsOverForwardingInterfacesArePending(t *testing.T) {
+	c, err := loadText(t, certified("", ""), tenantOf("Contoso", 1, `  forwardingInterfaces: [{name: eth3, parent: eth3, addresses: [10.7.0.2/24]}]
+  bgp:
+    identifier: 10.0.0.2
+    asn: 65412
+    peers:
+      - {name: NY, localAddress: 10.0.0.2, address: 10.1.0.1, asn: 65413}
+      - {name: WAN, localAddress: 10.7.0.2, address: 10.7.0.1, asn: 65414}
+      - {name: far, localAddress: 10.7.0.2, address: 10.1.0.2, asn: 65415}
+    customRoutes: [{interface: IfI1}, {interface: eth3}, {prefix: 10.0.0.0/16}]
+`, "name: IfE1\ndestination: 59.10.10.10\nauthentication: {method: PSK, sharedSecret: {value: a}}\nsubnets: [10.1.0.0/24:100]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"Tenant/Contoso spec.forwardingInterfaces", "Tenant/Contoso spec.bgp.peers[WAN] (forwarding interface)",
+		"Tenant/Contoso spec.bgp.peers[far] (forwarding interface)", "Tenant/Contoso spec.bgp.customRoutes[eth3] (forwarding interface)",
+	}
+	if diff := cmp.Diff(want, c.Pending()); diff != "" {
+		t.Errorf("pending differs (-want +got):\n%s", diff)
+	}
+}

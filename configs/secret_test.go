@@ -27,6 +27,7 @@ func TestSecretsNeverShow(t *testing.T) {
 		"tenant": &configs.Tenant{
 			SiteToSite:   []configs.SiteToSite{{Authentication: configs.Authentication{SharedSecret: secret}}},
 			RemoteAccess: &configs.RemoteAccess{Users: []configs.User{{Password: secret}}},
+			BGP:          &configs.BGP{Peers: []configs.BGPPeer{{Password: secret}}},
 		},
 	}
 	for name, v := range values {
