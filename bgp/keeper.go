@@ -219,9 +219,13 @@ func (k *keeper) greet(ctx context.Context, p *process) (Status, error) {
 
 // hold notes the process as the speaker's.
 func (k *keeper) hold(p *process) {
-	if k.proc.Swap(p) == p {
-		return
+	if k.proc.Swap(p) != p {
+		k.rouse()
 	}
+}
+
+// rouse wakes the supervision.
+func (k *keeper) rouse() {
 	select {
 	case k.news <- struct{}{}:
 	default:
@@ -232,6 +236,7 @@ func (k *keeper) hold(p *process) {
 func (k *keeper) stop(ctx context.Context, graceful bool) error {
 	p := k.proc.Swap(nil) // so that nobody takes its end for an accident
 	k.told = nil
+	k.rouse()
 	if p == nil || !p.alive() {
 		var err error
 		if p, err = holder(k.socket); p == nil || err != nil {

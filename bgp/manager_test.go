@@ -43,7 +43,7 @@ func newWorld(t *testing.T) *world {
 	testenv.Root(t)
 	w := &world{T: t, dir: filepath.Join(t.TempDir(), "bgp")}
 	t.Cleanup(func() {
-		m := w.open()
+		m := w.open(bgp.Pace{})
 		names, err := m.Names()
 		w.check(err)
 		for _, name := range names {
@@ -54,14 +54,14 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) open() *bgp.Manager {
-	return bgp.NewManager(bgp.Options{Dir: w.dir, Log: slog.New(slog.NewTextHandler(w.Output(), nil))})
+func (w *world) open(pace bgp.Pace) *bgp.Manager {
+	return bgp.NewManagerAt(bgp.Options{Dir: w.dir, Log: slog.New(slog.NewTextHandler(w.Output(), nil))}, pace)
 }
 
 // manager makes a manager of the world's folder. Speakers end with the test, after it.
-func (w *world) manager() *bgp.Manager {
+func (w *world) manager(pace ...bgp.Pace) *bgp.Manager {
 	w.Helper()
-	m := w.open()
+	m := w.open(append(pace, bgp.Pace{})[0])
 	w.Cleanup(func() { w.check(m.Close()) })
 	return m
 }
@@ -136,12 +136,11 @@ func TestASpeakerOutlivesItsManagerAndIsTakenUpAsItIs(t *testing.T) {
 
 func TestASpeakerThatIsKilledIsStartedAgainAndNoOtherIsTouched(t *testing.T) {
 	w := newWorld(t)
-	m := w.manager()
+	m := w.manager(bgp.Hurried)
 	contoso, woodgrove := testenv.Namespace(t), testenv.Namespace(t)
 	w.set(m, contoso, "Contoso", config("Contoso"))
 	w.set(m, woodgrove, "Woodgrove", config("Woodgrove"))
 	m.SetTunnels("Contoso", []string{"IfCe1", "IfCe2"})
-	m.Hurry(time.Hour)
 	other := w.pid(m, "Woodgrove")
 	for range 3 {
 		before := w.pid(m, "Contoso")
@@ -220,7 +219,6 @@ func TestASpeakerThatHangsHoldsUpNoOtherTenantAndIsExchanged(t *testing.T) {
 	w := newWorld(t)
 	m := w.manager()
 	contoso, woodgrove := testenv.Namespace(t), testenv.Namespace(t)
-	m.Hurry(time.Hour)
 	w.set(m, contoso, "Contoso", config("Contoso"))
 	w.set(m, woodgrove, "Woodgrove", config("Woodgrove"))
 	hung := w.pid(m, "Contoso")
@@ -241,13 +239,10 @@ func TestASpeakerThatHangsHoldsUpNoOtherTenantAndIsExchanged(t *testing.T) {
 	}
 	w.check(m.Close())
 
-	next := w.manager()
-	next.Hurry(100 * time.Millisecond)
-	next.Impatient(100*time.Millisecond, time.Second)
+	next := w.manager(bgp.Strict)
 	if err := next.Set(t.Context(), contoso, "Contoso", config("Contoso")); err == nil || !strings.Contains(err.Error(), "Contoso") {
 		t.Errorf("of a process that hangs it is said: %v", err)
 	}
-	next.Impatient(time.Minute, time.Minute)
 	testenv.Eventually(t, "the one that hangs is exchanged", func() bool {
 		status, err := next.Status(t.Context(), "Contoso")
 		return err == nil && status.PID != hung && next.Restarts("Contoso") > 0

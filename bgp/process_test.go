@@ -11,11 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"bulkhead/bgp"
 	"bulkhead/bgp/internal/wire"
 	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
@@ -172,8 +172,7 @@ func TestRoutesOfASpeakerThatCannotStartAgainAreSwept(t *testing.T) {
 	}
 	defer h.Close()
 	w.addRoutes(h)
-	m := w.manager()
-	m.Hurry(50 * time.Millisecond)
+	m := w.manager(bgp.Hurried)
 	if err := m.Set(t.Context(), ns, "broken", config("broken")); err == nil {
 		t.Fatal("a broken speaker started")
 	}

@@ -36,7 +36,10 @@ func (s *supervision) run(ctx context.Context) {
 	for {
 		p := s.proc.Load()
 		var gone chan struct{}
-		if p != nil && p != s.mourned {
+		switch {
+		case p == nil && again == nil:
+			again = s.later() // it could not be started
+		case p != nil && p != s.mourned:
 			gone = p.gone
 		}
 		select {
@@ -50,9 +53,6 @@ func (s *supervision) run(ctx context.Context) {
 			again = s.mend(ctx)
 		case <-check.C:
 			s.check(ctx, p)
-			if p == nil && again == nil {
-				again = s.mend(ctx) // a restart failed
-			}
 		}
 	}
 }
