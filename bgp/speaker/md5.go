@@ -17,6 +17,8 @@ import (
 // what counts (sock_diag(7)).
 const (
 	sockDiagByFamily = 20
+	// wantInfo asks for the details of a socket, without which the kernel does not tell of its keys.
+	wantInfo = 1 << 1
 	// inetDiagMD5SIG is the attribute with the addresses, and keys, that a socket's signatures are for (linux/inet_diag.h).
 	inetDiagMD5SIG = 18
 	// Lengths of struct inet_diag_req_v2 and inet_diag_msg, and where the latter's fields are.
@@ -62,7 +64,7 @@ func lookForKey(peer bgp.Peer, states uint32, fits func(message []byte) bool) er
 	if peer.Address.Is4() {
 		request[0] = unix.AF_INET
 	}
-	request[1] = unix.IPPROTO_TCP
+	request[1], request[2] = unix.IPPROTO_TCP, wantInfo
 	binary.NativeEndian.PutUint32(request[4:], states)
 	messages, err := conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump}, Data: request,

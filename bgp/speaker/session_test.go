@@ -14,6 +14,7 @@ func TestRoutesOfAPeerComeIntoTheKernelAndGoWithItsSession(t *testing.T) {
 	sites[0].tells(peer, "10.1.1.0/24", "10.1.2.0/24")
 	goes(t, "10.1.1.0/24", "IfWe1")
 	goes(t, "10.1.2.0/24", "IfWe1")
+	up(t, s, "NY")
 	state := stateOf(t, s, "NY")
 	if state.State != bgp.Established || state.Families[0].Received != 2 || state.PeerIdentifier != ny {
 		t.Errorf("peer is shown as %+v", state)

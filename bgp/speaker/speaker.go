@@ -117,6 +117,9 @@ func (s *Speaker) Set(ctx context.Context, want *bgp.Config) error {
 	}
 	s.config = want
 	s.feed.limit(want.MaximumPaths)
+	if err := applyGTSM(want.Peers); err != nil {
+		return err
+	}
 	err := s.applyPolicies(ctx, want)
 	return errors.Join(err, s.applyPeers(ctx, had), s.applyOwn())
 }

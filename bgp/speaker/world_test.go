@@ -2,8 +2,10 @@ package speaker
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,8 +14,8 @@ import (
 	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
 
-	"github.com/vishvananda/netlink"
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -203,4 +205,71 @@ func goes(t testing.TB, prefix, link string) {
 		now, _ := kernelRoute(t, prefix)
 		return now == link
 	})
+}
+
+// static adds a declared route by a link, and returns what takes it away.
+func static(t testing.TB, prefix, link string) (remove func()) {
+	t.Helper()
+	l, err := netlink.LinkByName(link)
+	must(t, err)
+	dst := netip.MustParsePrefix(prefix)
+	route := &netlink.Route{LinkIndex: l.Attrs().Index, Scope: unix.RT_SCOPE_LINK, Protocol: unix.RTPROT_STATIC,
+		Dst: &net.IPNet{IP: dst.Addr().AsSlice(), Mask: net.CIDRMask(dst.Bits(), dst.Addr().BitLen())}}
+	must(t, netlink.RouteAdd(route))
+	return func() { must(t, netlink.RouteDel(route)) }
+}
+
+// up waits until a peer is shown as established.
+func up(t testing.TB, s *Speaker, name string) {
+	t.Helper()
+	testenv.Eventually(t, name+" is shown as established", func() bool { return stateOf(t, s, name).State == bgp.Established })
+}
+
+// heard is what a peer was told last of each prefix: nil where it was withdrawn.
+func heard(peer *rawpeer.Peer) map[string][]gobgp.PathAttributeInterface {
+	told := map[string][]gobgp.PathAttributeInterface{}
+	for _, message := range peer.Heard() {
+		update, ok := message.Body.(*gobgp.BGPUpdate)
+		if !ok {
+			continue
+		}
+		for _, route := range update.WithdrawnRoutes {
+			told[route.NLRI.String()] = nil
+		}
+		for _, route := range update.NLRI {
+			told[route.NLRI.String()] = update.PathAttributes
+		}
+		for _, attribute := range update.PathAttributes {
+			switch a := attribute.(type) {
+			case *gobgp.PathAttributeMpReachNLRI:
+				for _, route := range a.Value {
+					told[route.NLRI.String()] = update.PathAttributes
+				}
+			case *gobgp.PathAttributeMpUnreachNLRI:
+				for _, route := range a.Value {
+					told[route.NLRI.String()] = nil
+				}
+			}
+		}
+	}
+	return told
+}
+
+// told waits until a peer was told exactly of the prefixes.
+func told(t testing.TB, peer *rawpeer.Peer, prefixes ...string) map[string][]gobgp.PathAttributeInterface {
+	t.Helper()
+	slices.Sort(prefixes)
+	var all map[string][]gobgp.PathAttributeInterface
+	testenv.Eventually(t, "the peer is told of "+strings.Join(prefixes, ", ")+" only", func() bool {
+		all = heard(peer)
+		var now []string
+		for prefix, attributes := range all {
+			if attributes != nil {
+				now = append(now, prefix)
+			}
+		}
+		slices.Sort(now)
+		return slices.Equal(now, prefixes)
+	})
+	return all
 }

@@ -1,0 +1,46 @@
+package speaker
+
+import (
+	"testing"
+
+	"bulkhead/bgp"
+	"bulkhead/internal/testenv"
+)
+
+func TestATunnelThatGoesDownMovesRoutesToTheOtherSite(t *testing.T) {
+	sites := compartment(t, ny, sfo)
+	s := speaking(t, configOf(sites...))
+	for _, site := range sites {
+		peer := site.connect()
+		if site.addr == ny {
+			site.tells(peer, "10.1.0.0/24")
+		} else {
+			must(t, peer.Send(updateOf(site, []uint32{site.asn, 65413}, "10.1.0.0/24")))
+		}
+	}
+	goes(t, "10.1.0.0/24", "IfWe1")
+	testenv.Eventually(t, "both paths are known", func() bool { return len(routesOf(t, s, bgp.RouteQuery{})) == 2 })
+	s.SetTunnels([]string{"IfWe1"})
+	goes(t, "10.1.0.0/24", "IfWe2")
+	state := stateOf(t, s, "NY")
+	if state.State == bgp.Established || state.LastError != "tunnel down: IfWe1" {
+		t.Errorf("NY is shown as %+v", state)
+	}
+	up(t, s, "SFO")
+	if state := stateOf(t, s, "SFO"); state.Flaps != 0 {
+		t.Errorf("SFO is shown as %+v", state)
+	}
+	s.SetTunnels(nil)
+	back := sites[0].connect()
+	sites[0].tells(back, "10.1.0.0/24")
+	goes(t, "10.1.0.0/24", "IfWe1")
+}
+
+func TestASessionByALinkSaysThatItsTunnelIsThere(t *testing.T) {
+	sites := compartment(t, ny)
+	s := speaking(t, configOf(sites...))
+	s.SetTunnels([]string{"IfWe1"})
+	peer := sites[0].connect()
+	sites[0].tells(peer, "10.1.0.0/24")
+	goes(t, "10.1.0.0/24", "IfWe1")
+}
