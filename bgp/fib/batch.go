@@ -14,15 +14,12 @@ type batch struct {
 	steps  []step
 }
 
-// Bounds of a batch: the kernel takes no more octets at once than a socket's send buffer holds.
-const (
-	batchSteps  = 1024
-	batchOctets = 96 << 10
-)
+// batchSteps bounds a batch, so that what is more urgent comes to its turn.
+const batchSteps = 1024
 
 func (t *Table) batch() *batch { return &batch{conn: t.conn, first: t.conn.seq + 1} }
 
-func (b *batch) full() bool { return len(b.steps) >= batchSteps || len(b.writer.buf) >= batchOctets }
+func (b *batch) full() bool { return len(b.steps) >= batchSteps }
 
 // number notes what the next message does and yields the message's number.
 func (b *batch) number(s step) uint32 {
@@ -63,7 +60,7 @@ func (b *batch) add(s step, sources [2]netip.Addr) {
 
 // write carries the batch out and yields what failed, by place.
 func (b *batch) write() (map[int]error, error) {
-	refused, err := b.conn.write(&b.writer)
+	refused, err := b.conn.write(b.writer.buf)
 	if err != nil {
 		return nil, err
 	}

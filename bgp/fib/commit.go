@@ -128,7 +128,7 @@ func (t *Table) refuse(s step, err error) {
 		// Nobody knows what the object is now: it is made anew.
 		for _, set := range t.sets.all {
 			if set != nil && set.object == s.object {
-				set.object, set.ways, set.group = 0, nil, false
+				set.object, set.ways = 0, nil
 			}
 		}
 		t.broken = true

@@ -87,36 +87,53 @@ func (e *kernelError) Error() string {
 
 func (e *kernelError) Unwrap() error { return e.errno }
 
-// write sends the messages and yields what the kernel refused, by number. It carries them out in order, and holds its lock
-// for each message alone.
-func (c *conn) write(w *writer) (map[uint32]error, error) {
-	if len(w.buf) == 0 {
-		return nil, nil
+// mostOctets is how much is sent at once: the kernel takes no more than a socket's send buffer holds.
+const mostOctets = 96 << 10
+
+// write sends messages and yields what the kernel refused, by number. It carries them out in order, and holds its lock for
+// each message alone.
+func (c *conn) write(b []byte) (map[uint32]error, error) {
+	refused := map[uint32]error{}
+	for len(b) > 0 {
+		size, last := 0, 0
+		for size < len(b) {
+			length := align(int(native.Uint32(b[size:])))
+			if size > 0 && size+length > mostOctets {
+				break
+			}
+			last, size = size, size+length
+		}
+		// The last message alone is answered also when it succeeds.
+		flags := b[last+6:]
+		native.PutUint16(flags, native.Uint16(flags)|unix.NLM_F_ACK)
+		if err := c.send(b[:size]); err != nil {
+			return nil, err
+		}
+		if err := c.answers(native.Uint32(b[last+8:]), refused); err != nil {
+			return nil, err
+		}
+		b = b[size:]
 	}
-	w.acknowledge()
-	last := native.Uint32(w.buf[w.start+8:])
-	if err := c.send(w.buf); err != nil {
-		return nil, err
-	}
-	var refused map[uint32]error
+	return refused, nil
+}
+
+// answers reads what was refused, up to the answer to the last message.
+func (c *conn) answers(last uint32, refused map[uint32]error) error {
 	for ended := false; !ended; {
 		err := c.receive(func(m message) {
 			if m.kind != unix.NLMSG_ERROR {
 				return
 			}
 			if err := m.err(); err != nil {
-				if refused == nil {
-					refused = map[uint32]error{}
-				}
 				refused[m.seq] = err
 			}
 			ended = ended || m.seq == last
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return refused, nil
+	return nil
 }
 
 // dumpTries bounds how often a table that changes while it is read is read again.

@@ -95,50 +95,70 @@ func (t *Table) catchUp(n news) error {
 	}
 	t.mu.Lock()
 	t.look()
+	for k := range t.failed { // What was in the way may be gone.
+		if e, there := t.entries[k]; there {
+			t.queue(k, e)
+		}
+	}
 	t.mu.Unlock()
 	return errors.Join(errs...)
 }
 
-// settle brings the objects of sets to what their next hops resolve to.
+// settle finds objects for new sets, and for all where what they resolve through has changed.
 func (t *Table) settle() (first *batch, then []step) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first = t.batch()
+	todo := t.sets.fresh
+	t.sets.fresh = nil
+	if t.resolve {
+		t.resolve = false
+		todo = t.sets.numbers()
+	}
+	ways := make([][]way, len(todo))
+	for i, n := range todo {
+		ways[i] = t.sets.get(n).resolve(t.view)
+	}
 	moved := map[uint32]bool{}
-	for _, todo := range []*[]uint32{&t.unsettled, &t.sets.fresh} {
-		for len(*todo) > 0 && !first.full() {
-			last := len(*todo) - 1
-			n := (*todo)[last]
-			*todo = (*todo)[:last]
-			if set := t.sets.get(n); set != nil && t.settleOne(first, set) {
-				moved[n] = true
+	t.alter(first, todo, ways, moved)
+	for i, n := range todo {
+		if set := t.sets.get(n); !slices.Equal(set.ways, ways[i]) {
+			t.objects.leave(set.object)
+			set.object, set.ways = 0, ways[i]
+			if len(ways[i]) > 0 {
+				set.object = t.objects.find(first, ways[i])
+				t.objects.join(set.object)
 			}
+			moved[n] = true
 		}
 	}
 	t.requeue(moved)
 	return first, nil
 }
 
-// settleOne brings one set to what it resolves to and tells whether its entries have to be looked at.
-func (t *Table) settleOne(b *batch, set *hopSet) (moved bool) {
-	ways := t.view.resolve(set.hops)
-	if set.six { // A route of IPv6 has no gateway of IPv4; the other way round is possible.
-		ways = slices.DeleteFunc(ways, func(w way) bool { return w.via.Is4() })
+// alter changes objects, with all that goes by them, where all their sets resolve to other ways and all to the same. What
+// leads nowhere any more drops packets until BGP decides anew.
+func (t *Table) alter(b *batch, sets []uint32, ways [][]way, moved map[uint32]bool) {
+	byObject := map[uint32][]int{}
+	for i, n := range sets {
+		if id := t.sets.get(n).object; id != 0 {
+			byObject[id] = append(byObject[id], i)
+		}
 	}
-	none := len(set.ways) == 0
-	switch {
-	case set.object == 0 && len(ways) == 0, set.object != 0 && slices.Equal(ways, set.ways):
-		return false
-	case set.object != 0 && (set.group || len(ways) < 2):
-		t.objects.change(b, set.object, ways, set.six)
-		set.ways = ways
-		return none
+	for id, members := range byObject {
+		want, one := ways[members[0]], t.objects.byID[id]
+		differs := func(i int) bool { return !slices.Equal(ways[i], want) }
+		if one == nil || len(members) < one.sets || slices.ContainsFunc(members, differs) || len(want) > 1 && !one.group ||
+			slices.Equal(t.objects.ways(id), want) {
+			continue
+		}
+		t.objects.change(b, id, want)
+		for _, i := range members {
+			set := t.sets.get(sets[i])
+			moved[sets[i]] = len(set.ways) == 0
+			set.ways = want
+		}
 	}
-	if set.object != 0 {
-		t.objects.disown(set.object)
-	}
-	set.object, set.ways, set.group = t.objects.make(b, ways, set.six), ways, len(ways) > 1
-	return true
 }
 
 // spread brings entries of the queue to where they are to go.

@@ -14,33 +14,33 @@ const (
 
 func isOurs(id uint32) bool { return id >= firstObject && id < firstObject+objectRange }
 
-// object is a nexthop object in the kernel.
+// object is a nexthop object in the kernel. Sets of next hops that resolve alike share one: a tunnel has one, whatever is
+// behind it.
 type object struct {
 	way     way
 	group   bool
 	members []uint32
-	// routes that go by it, groups that it is a member of, and whether a set owns it.
-	routes, groups int
-	owned          bool
+	// routes that go by it, sets that do, and groups that it is a member of.
+	routes, sets, groups int
 }
 
-func (o *object) used() bool { return o.routes > 0 || o.groups > 0 || o.owned }
+func (o *object) used() bool { return o.routes > 0 || o.sets > 0 || o.groups > 0 }
 
 // objects are those in the kernel.
 type objects struct {
 	byID map[uint32]*object
 	last uint32
-	// members of groups by way; the zero link drops packets.
+	// byWays finds an object that leads somewhere.
+	byWays map[string]uint32
+	// members of groups by way; those without a link drop packets.
 	members map[way]uint32
-	// orphans are objects that no set owns, by what they are, as a predecessor left them.
-	orphans map[string][]uint32
 	// loose may be without use.
 	loose []uint32
 }
 
 func newObjects() objects {
 	return objects{
-		byID: map[uint32]*object{}, last: firstObject - 1, members: map[way]uint32{}, orphans: map[string][]uint32{},
+		byID: map[uint32]*object{}, last: firstObject - 1, members: map[way]uint32{}, byWays: map[string]uint32{},
 	}
 }
 
@@ -70,10 +70,16 @@ func (o *objects) loosen(id uint32) {
 	}
 }
 
-// disown gives up a set's object. It goes when its routes have gone.
-func (o *objects) disown(id uint32) {
+// join and leave count the sets that go by an object. It goes when its routes have gone, too.
+func (o *objects) join(id uint32) {
 	if one := o.byID[id]; one != nil {
-		one.owned = false
+		one.sets++
+	}
+}
+
+func (o *objects) leave(id uint32) {
+	if one := o.byID[id]; one != nil {
+		one.sets--
 		o.loosen(id)
 	}
 }
@@ -98,31 +104,30 @@ func (o *objects) ways(id uint32) (ways []way) {
 	return sortWays(ways)
 }
 
-// name tells what an object is, for objects that are alike.
-func objectName(group bool, ways []way) string { return fmt.Sprint(group, ways) }
+// waysName names ways. A group is not the same as its only member: it can have more.
+func waysName(group bool, ways []way) string { return fmt.Sprint(group, ways) }
 
-// make writes an object with these ways for a set of prefixes of a family, or takes an orphan that is like it.
-func (o *objects) make(w *batch, ways []way, six bool) uint32 {
+// find finds an object with these ways, or writes one.
+func (o *objects) find(w *batch, ways []way) uint32 {
 	group := len(ways) > 1
-	name := objectName(group, ways)
-	for orphans := o.orphans[name]; len(orphans) > 0; orphans = o.orphans[name] {
-		id := orphans[0]
-		o.orphans[name] = orphans[1:]
-		if one := o.byID[id]; one != nil && !one.owned && one.groups == 0 && slices.Equal(o.ways(id), ways) {
-			one.owned = true
-			return id
-		}
+	name := waysName(group, ways)
+	if id := o.byWays[name]; o.byID[id] != nil && slices.Equal(o.ways(id), ways) {
+		return id
 	}
 	id := o.allocate()
-	o.byID[id] = &object{group: group, owned: true}
-	o.change(w, id, ways, six)
+	o.byID[id] = &object{group: group}
+	o.change(w, id, ways)
 	return id
 }
 
 // change writes other ways into an object. A group can have any number of them, another object one or none.
-func (o *objects) change(w *batch, id uint32, ways []way, six bool) {
+func (o *objects) change(w *batch, id uint32, ways []way) {
 	one := o.byID[id]
+	if len(ways) > 0 {
+		o.byWays[waysName(one.group, ways)] = id
+	}
 	if !one.group {
+		six := one.way.via.Is6() // the family of what it was
 		one.way = way{}
 		if len(ways) > 0 {
 			one.way = ways[0]
@@ -130,16 +135,15 @@ func (o *objects) change(w *batch, id uint32, ways []way, six bool) {
 		w.object(id, one.way, six)
 		return
 	}
+	if len(ways) == 0 {
+		ways = []way{nowhere(o.ways(id))}
+	}
 	before := one.members
 	one.members = nil
-	if len(ways) == 0 {
-		ways = []way{nowhere(six)}
-	}
 	for _, h := range ways {
-		one.members = append(one.members, o.member(w, h, six))
-	}
-	for _, m := range one.members {
+		m := o.member(w, h)
 		o.byID[m].groups++
+		one.members = append(one.members, m)
 	}
 	w.writer.group(w.number(step{action: alter, object: id}), id, one.members)
 	for _, m := range before {
@@ -151,26 +155,22 @@ func (o *objects) change(w *batch, id uint32, ways []way, six bool) {
 }
 
 // member finds or makes the member of groups that goes a way.
-func (o *objects) member(w *batch, h way, six bool) uint32 {
+func (o *objects) member(w *batch, h way) uint32 {
 	if id := o.members[h]; o.byID[id] != nil {
 		return id
 	}
 	id := o.allocate()
-	one := &object{}
-	if h != nowhere(six) {
-		one.way = h
-	}
-	o.byID[id], o.members[h] = one, id
-	w.object(id, one.way, six)
+	o.byID[id], o.members[h] = &object{way: h}, id
+	w.object(id, h, h.via.Is6())
 	return id
 }
 
-// nowhere is the way of packets that are dropped.
-func nowhere(six bool) way {
-	if six {
-		return way{via: netip.IPv6Unspecified()}
+// nowhere is the way of packets that are dropped instead of going by ways. Routes of IPv6 need one of IPv6.
+func nowhere(ways []way) way {
+	if slices.ContainsFunc(ways, func(w way) bool { return w.via.Is4() }) {
+		return way{via: netip.IPv4Unspecified()}
 	}
-	return way{via: netip.IPv4Unspecified()}
+	return way{via: netip.IPv6Unspecified()}
 }
 
 // unused takes out the objects that nothing uses, groups before their members.
@@ -184,6 +184,7 @@ func (o *objects) unused() (ids []uint32) {
 				continue
 			}
 			delete(o.byID, id)
+			delete(o.members, one.way)
 			ids = append(ids, id)
 			for _, m := range one.members {
 				if member := o.byID[m]; member != nil {

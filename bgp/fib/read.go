@@ -36,7 +36,7 @@ func (t *Table) readAll() (*reading, error) {
 	// The kernel tells of a link that goes down before its routes have gone. A change, which fails, waits until it has.
 	var w writer
 	w.removeNexthop(t.conn.next(), firstObject-1)
-	if _, err := t.conn.write(&w); err != nil {
+	if _, err := t.conn.write(w.buf); err != nil {
 		return nil, err
 	}
 	r := &reading{}

@@ -29,9 +29,9 @@ type state struct {
 	lengths [2][129]int // of installed prefixes, by family
 	dirty   []key
 	sets    hopSets
-	// unsettled are the sets whose objects may not be as they should.
-	unsettled []uint32
-	objects   objects
+	// resolve: what sets resolve to may be another now.
+	resolve bool
+	objects objects
 	// garbage are objects that nothing uses.
 	garbage []uint32
 	opened  bool
@@ -137,13 +137,7 @@ func (s *state) look() {
 		routes = append(routes, list...)
 	}
 	s.view = newView(routes, s.links, s.local, s.down)
-	s.unsettled = s.unsettled[:0]
-	for i, set := range s.sets.all {
-		if set != nil {
-			s.unsettled = append(s.unsettled, uint32(i+1))
-		}
-	}
-	s.sets.fresh, s.review = nil, true
+	s.resolve, s.review = true, true
 	if !slices.Equal(before, s.view.space) {
 		rouse(s.moved)
 	}

@@ -76,11 +76,18 @@ type hopSet struct {
 	six  bool
 	// refs are the entries that go by it.
 	refs int
-	// object in the kernel, with the ways that it has; 0: none was made. Without ways it drops packets.
+	// object in the kernel that has these ways; 0: none. Without ways it drops packets.
 	object uint32
 	ways   []way
-	// group: the object is one, and can have any number of ways.
-	group bool
+}
+
+// resolve finds the kernel's ways.
+func (s *hopSet) resolve(v *view) []way {
+	ways := v.resolve(s.hops)
+	if s.six { // A route of IPv6 has no gateway of IPv4; the other way round is possible.
+		ways = slices.DeleteFunc(ways, func(w way) bool { return w.via.Is4() })
+	}
+	return ways
 }
 
 // hopSets are the sets by number, from 1, each once.
@@ -97,6 +104,16 @@ func (s *hopSets) get(number uint32) *hopSet {
 		return nil
 	}
 	return s.all[number-1]
+}
+
+// numbers of all sets.
+func (s *hopSets) numbers() (all []uint32) {
+	for i, set := range s.all {
+		if set != nil {
+			all = append(all, uint32(i+1))
+		}
+	}
+	return all
 }
 
 // take finds or makes the set of next hops for prefixes of a family, and counts one use of it.

@@ -43,22 +43,10 @@ func (t *Table) countObjects(have [2]uint32) {
 	}
 }
 
-// takeUpObjects takes up the kernel's nexthop objects, and makes sets anew whose object is gone.
+// takeUpObjects takes up the kernel's nexthop objects. Sets whose object is gone are without one.
 func (t *Table) takeUpObjects(found map[uint32]*object) {
 	o := newObjects()
 	o.last, o.byID = t.objects.last, found
-	for _, set := range t.sets.all {
-		if set == nil || set.object == 0 {
-			continue
-		}
-		one := found[set.object]
-		if one == nil || one.group != set.group {
-			set.object, set.ways, set.group = 0, nil, false
-			continue
-		}
-		one.owned = true
-		set.ways = o.ways(set.object)
-	}
 	for _, one := range found {
 		for _, m := range one.members {
 			if member := found[m]; member != nil {
@@ -68,10 +56,20 @@ func (t *Table) takeUpObjects(found map[uint32]*object) {
 		}
 	}
 	for id, one := range found {
-		if !one.owned && one.groups == 0 {
-			name := objectName(one.group, o.ways(id))
-			o.orphans[name] = append(o.orphans[name], id)
+		if ways := o.ways(id); len(ways) > 0 && one.groups == 0 {
+			o.byWays[waysName(one.group, ways)] = id
 		}
+	}
+	for _, set := range t.sets.all {
+		if set == nil || set.object == 0 {
+			continue
+		}
+		if found[set.object] == nil {
+			set.object, set.ways = 0, nil
+			continue
+		}
+		set.ways = o.ways(set.object)
+		o.join(set.object)
 	}
 	t.objects = o
 }
@@ -124,12 +122,12 @@ func (t *Table) reviewWithdrawn() (first *batch, then []step) {
 // clean removes what nothing uses any more, and answers those who wait until all is done.
 func (t *Table) clean() (more bool) {
 	t.mu.Lock()
-	if n := t.news; n.all || len(n.lists) > 0 || len(t.dirty)+len(t.sets.fresh)+len(t.unsettled) > 0 || t.review {
+	if n := t.news; n.all || len(n.lists) > 0 || len(t.dirty)+len(t.sets.fresh) > 0 || t.resolve || t.review {
 		t.mu.Unlock()
 		return true
 	}
 	for _, set := range t.sets.forget() {
-		t.objects.disown(set.object)
+		t.objects.leave(set.object)
 	}
 	t.garbage = append(t.garbage, t.objects.unused()...)
 	b := t.batch()

@@ -35,12 +35,6 @@ func (w *writer) end() {
 	native.PutUint32(w.buf[w.start:], uint32(len(w.buf)-w.start))
 }
 
-// acknowledge asks for an answer to the last message also when it succeeds.
-func (w *writer) acknowledge() {
-	at := w.buf[w.start+6:]
-	native.PutUint16(at, native.Uint16(at)|unix.NLM_F_ACK)
-}
-
 func (w *writer) uint32(kind uint16, value uint32) {
 	w.buf = native.AppendUint16(w.buf, 8)
 	w.buf = native.AppendUint16(w.buf, kind)

@@ -1,0 +1,276 @@
+package fib
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/internal/testenv"
+)
+
+// expect compares BGP's routes in the kernel, both families, with lines of the wanted ones.
+func expect(t *testing.T, table *Table, want string) {
+	t.Helper()
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(want), "\n") {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	if have := installed(t, table.ns); !slices.Equal(have, lines) {
+		t.Errorf("the kernel has\n\t%s\nwant\n\t%s", strings.Join(have, "\n\t"), strings.Join(lines, "\n\t"))
+	}
+}
+
+func TestRoutesGoByWhatTheirNextHopsResolveTo(t *testing.T) {
+	table := open(t, compartment(t), false)
+	inner := route("10.4.0.0/16", "10.2.0.1")
+	inner.Internal = true
+	table.Update([]Route{
+		route("10.3.0.0/16", "10.1.0.1"), inner, route("10.5.0.0/16", "10.2.0.1", "10.1.0.1"),
+		route("10.6.0.0/16", "10.9.9.9"), route("10.7.0.0/16", "10.1.0.1", "10.9.9.9"), route("0.0.0.0/0", "10.1.0.1"),
+		route("2001:db8:5::/48", "2001:db8:1::1"),
+	})
+	flush(t, table)
+	expect(t, table, `10.3.0.0/16 20000 IfWe1 169.254.0.1 src 10.0.254.2
+		10.4.0.0/16 20200 IfWe2 169.254.0.1 src 10.0.254.2
+		10.5.0.0/16 20000 IfWe1 169.254.0.1 IfWe2 169.254.0.1 src 10.0.254.2
+		10.7.0.0/16 20000 IfWe1 169.254.0.1 src 10.0.254.2
+		0.0.0.0/0 20000 IfWe1 169.254.0.1 src 10.0.254.2
+		2001:db8:5::/48 20000 IfWe1 fe80::1 src 2001:db8::2`)
+	s := table.Stats()
+	if s.IPv4 != 5 || s.IPv6 != 1 || s.Unresolved != 1 {
+		t.Errorf("stats are %+v", s)
+	}
+	if s, ok := table.Lookup(netip.MustParsePrefix("10.6.0.0/16")); !ok || s.Installed || len(s.Links) > 0 {
+		t.Errorf("a prefix whose next hop resolves to nothing: %+v, known %v", s, ok)
+	}
+	if s, _ := table.Lookup(netip.MustParsePrefix("10.5.0.0/16")); !s.Installed || !slices.Equal(s.Links, []string{"IfWe1", "IfWe2"}) {
+		t.Errorf("a prefix by two tunnels: %+v", s)
+	}
+
+	// Another peer's class, and another way: the new route comes, then the old one goes.
+	inner.Internal = false
+	table.Update([]Route{inner, route("10.3.0.0/16", "10.2.0.1"), route("10.5.0.0/16"), route("10.7.0.0/16"), route("0.0.0.0/0")})
+	flush(t, table)
+	expect(t, table, `10.3.0.0/16 20000 IfWe2 169.254.0.1 src 10.0.254.2
+		10.4.0.0/16 20000 IfWe2 169.254.0.1 src 10.0.254.2
+		2001:db8:5::/48 20000 IfWe1 fe80::1 src 2001:db8::2`)
+	if err := table.Withdraw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, table, "")
+	if left := len(table.objects.byID); left != 0 {
+		t.Errorf("%d nexthop objects are left", left)
+	}
+}
+
+func TestALostTunnelIsOneChangeForAllItsRoutes(t *testing.T) {
+	ns := compartment(t)
+	ipBatch(t, ns, "route add 10.9.0.0/16 via 169.254.0.1 dev IfWe1 onlink src 10.0.254.2 proto 177 metric 10")
+	table := open(t, ns, false)
+	routes := many(2000)
+	for i := range routes { // as many next hops as routes
+		routes[i].NextHops = []netip.Addr{netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)})}
+	}
+	table.Update(routes)
+	flush(t, table)
+	for _, down := range [][]string{{"IfWe1"}, nil} {
+		before := table.Stats().Writes
+		table.SetDown(down)
+		flush(t, table)
+		if writes := table.Stats().Writes - before; writes != 1 {
+			t.Errorf("down %v: %d messages to the kernel for %d routes", down, writes, len(routes))
+		}
+		dropped := strings.Count(strings.Join(installed(t, ns), "\n"), "dropped")
+		if want := len(routes) * len(down); dropped != want {
+			t.Errorf("down %v: %d routes drop packets, want %d", down, dropped, want)
+		}
+	}
+}
+
+func TestOneOfSeveralWaysIsLostAndComesBack(t *testing.T) {
+	table := open(t, compartment(t), false)
+	table.Update([]Route{route("10.5.0.0/16", "10.1.0.1", "10.2.0.1")})
+	flush(t, table)
+	for _, c := range []struct {
+		down []string
+		want string
+	}{
+		{[]string{"IfWe2"}, "IfWe1 169.254.0.1"},
+		{[]string{"IfWe1", "IfWe2"}, "dropped"},
+		{[]string{"IfWe1"}, "IfWe2 169.254.0.1"},
+		{nil, "IfWe1 169.254.0.1 IfWe2 169.254.0.1"},
+	} {
+		table.SetDown(c.down)
+		flush(t, table)
+		expect(t, table, "10.5.0.0/16 20000 "+c.want+" src 10.0.254.2")
+	}
+	if n := len(table.objects.byID); n != 3 {
+		t.Errorf("%d nexthop objects, want a group and its two members", n)
+	}
+}
+
+// Law 6: a route of BGP's, however good, is nothing that a next hop resolves through.
+func TestNextHopsNeverResolveThroughRoutesOfBGP(t *testing.T) {
+	table := open(t, compartment(t), false)
+	table.Update([]Route{route("10.9.0.0/16", "10.1.0.1"), route("10.5.0.0/16", "10.9.0.1")})
+	flush(t, table)
+	expect(t, table, "10.9.0.0/16 20000 IfWe1 169.254.0.1 src 10.0.254.2")
+}
+
+func TestRoutesFollowTheKernelsOtherRoutes(t *testing.T) {
+	ns := compartment(t)
+	changed := make(chan struct{}, 100)
+	table, err := Open(ns, Options{Sources: []netip.Addr{addr("10.0.254.2")}, Changed: func() { changed <- struct{}{} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	table.Update([]Route{route("10.5.0.0/16", "10.9.0.1")})
+	flush(t, table)
+	expect(t, table, "")
+	ipBatch(t, ns, "route add 10.9.0.0/24 via 169.254.0.1 dev IfWe1 onlink proto 177 metric 20")
+	testenv.Eventually(t, "the route is there", func() bool { return len(installed(t, ns)) == 1 })
+	<-changed
+	if got := table.Resolve(addr("10.9.0.1")); !slices.Equal(got, []string{"IfWe1"}) {
+		t.Errorf("the next hop is reached by %v", got)
+	}
+	// A better one by the other tunnel, then none: what BGP has not withdrawn yet is dropped.
+	for _, step := range []struct{ change, want string }{
+		{"route add 10.9.0.0/24 via 169.254.0.1 dev IfWe2 onlink proto 177 metric 10", "IfWe2 169.254.0.1"},
+		{"route del 10.9.0.0/24 metric 10\nroute del 10.9.0.0/24 metric 20", "dropped"},
+	} {
+		ipBatch(t, ns, step.change)
+		want := "10.5.0.0/16 20000 " + step.want + " src 10.0.254.2"
+		testenv.Eventually(t, "the route is "+want, func() bool { return slices.Equal(installed(t, ns), []string{want}) })
+	}
+	if space := table.Space(); slices.ContainsFunc(space, func(p netip.Prefix) bool { return p.Contains(addr("10.9.0.1")) }) {
+		t.Errorf("the space still has the next hop: %v", space)
+	}
+}
+
+func TestWhatSomebodyElseRemovedComesBack(t *testing.T) {
+	ns := compartment(t)
+	table := open(t, ns, true)
+	table.Update([]Route{
+		route("10.3.0.0/16", "10.1.0.1"), route("10.5.0.0/16", "10.1.0.1", "10.2.0.1"), route("2001:db8:5::/48", "2001:db8:1::1"),
+		route("10.4.0.0/16", "10.2.0.1"),
+	})
+	flush(t, table)
+	table.Update([]Route{route("10.4.0.0/16")})
+	flush(t, table)
+	before := installed(t, ns)
+	if len(before) != 4 {
+		t.Fatalf("the kernel has %v", before)
+	}
+	for _, harm := range []string{
+		"route del 10.3.0.0/16 metric 20000\nroute del 10.5.0.0/16 metric 20000\nroute del 2001:db8:5::/48 metric 20000",
+		"route del unreachable 10.4.0.0/16 metric 4294967293", "nexthop flush",
+		"route replace 10.3.0.0/16 via 169.254.0.1 dev IfWe2 onlink proto bgp metric 20000",
+		"route add 10.8.0.0/16 via 169.254.0.1 dev IfWe2 onlink proto bgp metric 7",
+		// The kernel removes routes with their link or source address, and tells of IPv4's with no word.
+		"link set IfWe1 down\nlink set IfWe1 up\nroute replace 10.1.0.1 via 169.254.0.1 dev IfWe1 onlink proto 177 metric 10\n" +
+			"route replace 2001:db8:1::1 via fe80::1 dev IfWe1 onlink proto 177 metric 10",
+		"address del 10.0.254.2/24 dev IfWi1\naddress add 10.0.254.2/24 dev IfWi1\n" +
+			"route replace 10.1.0.1 via 169.254.0.1 dev IfWe1 onlink proto 177 metric 10\n" +
+			"route replace 10.2.0.1 via 169.254.0.1 dev IfWe2 onlink proto 177 metric 10",
+	} {
+		ipBatch(t, ns, harm)
+		testenv.Eventually(t, "all is back after: "+harm, func() bool { return slices.Equal(installed(t, ns), before) })
+	}
+}
+
+func TestWhatAnotherProgramHasAtOurRankIsLeftAlone(t *testing.T) {
+	ns := compartment(t)
+	ipBatch(t, ns, "route add 10.3.0.0/16 via 169.254.0.1 dev IfWe2 onlink proto static metric 20000")
+	table := open(t, ns, false)
+	table.Update([]Route{route("10.3.0.0/16", "10.1.0.1"), route("10.4.0.0/16", "10.1.0.1")})
+	if err := table.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "another program") {
+		t.Errorf("the error is %v", err)
+	}
+	expect(t, table, "10.4.0.0/16 20000 IfWe1 169.254.0.1 src 10.0.254.2")
+	if s := table.Stats(); s.Failed != 1 {
+		t.Errorf("stats are %+v", s)
+	}
+	ipBatch(t, ns, "route del 10.3.0.0/16 proto static metric 20000")
+	testenv.Eventually(t, "it is ours when it is free", func() bool { return len(installed(t, ns)) == 2 && table.Stats().Failed == 0 })
+}
+
+func TestSourcesChangeUnderRoutesThatStand(t *testing.T) {
+	ns := compartment(t)
+	table := open(t, ns, false)
+	table.Update([]Route{route("10.3.0.0/16", "10.1.0.1"), route("2001:db8:5::/48", "2001:db8:1::1")})
+	flush(t, table)
+	table.SetOptions([]netip.Addr{addr("10.0.254.3"), addr("2001:db8::2")}, false)
+	if err := table.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "10.3.0.0/16") {
+		t.Errorf("a source address that is not there: the error is %v", err)
+	}
+	ipBatch(t, ns, "address add 10.0.254.3/24 dev IfWi1")
+	want := []string{"10.3.0.0/16 20000 IfWe1 169.254.0.1 src 10.0.254.3", "2001:db8:5::/48 20000 IfWe1 fe80::1 src 2001:db8::2"}
+	testenv.Eventually(t, "routes carry the new source", func() bool { return slices.Equal(installed(t, ns), want) })
+}
+
+func TestInstalledNamesWhatCameIn(t *testing.T) {
+	ns := compartment(t)
+	came := make(chan []netip.Prefix, 100)
+	table, err := Open(ns, Options{Sources: []netip.Addr{addr("10.0.254.2")}, Installed: func(p []netip.Prefix) { came <- p }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	routes := many(5000, "10.1.0.1")
+	table.Update(routes)
+	seen := map[netip.Prefix]int{}
+	for len(seen) < len(routes) {
+		for _, p := range <-came {
+			seen[p]++
+		}
+	}
+	table.Update(many(1, "10.2.0.1")) // came in before
+	flush(t, table)
+	table.Update([]Route{route("10.77.0.0/16", "10.1.0.1")})
+	if got := <-came; !slices.Equal(got, prefixes("10.77.0.0/16")) {
+		t.Errorf("the second time it is %v", got)
+	}
+	for p, n := range seen {
+		if n != 1 {
+			t.Fatalf("%v was told %d times", p, n)
+		}
+	}
+}
+
+func TestOwnChangesAreNoNews(t *testing.T) {
+	ns := compartment(t)
+	table := open(t, ns, true)
+	w, err := watch(ns, table.conn.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	table.Update(many(1000, "10.1.0.1"))
+	flush(t, table)
+	table.SetDown([]string{"IfWe1"})
+	table.Update(many(1000))
+	flush(t, table)
+	ipBatch(t, ns, "route add 10.44.0.0/16 via 169.254.0.1 dev IfWe1 onlink")
+	// The kernel puts news into the socket before a write returns. That of links that come up is mixed in.
+	others := 0
+	for err == nil {
+		err = w.conn.receive(func(m message) {
+			switch r, _ := parseRoute(m.body); {
+			case m.kind == unix.RTM_NEWNEXTHOP, m.kind == unix.RTM_DELNEXTHOP, r.protocol == unix.RTPROT_BGP:
+				t.Errorf("news of kind %d of our own", m.kind)
+			case m.kind == unix.RTM_NEWROUTE && r.prefix == netip.MustParsePrefix("10.44.0.0/16"):
+				others++
+			}
+		})
+	}
+	if err != unix.EAGAIN || others != 1 {
+		t.Errorf("%d news of another's change: %v", others, err)
+	}
+}
