@@ -183,6 +183,10 @@ func (v *view) collect(found map[netip.Prefix]*paths, table api.TableType, name 
 			lookup.LookupOption = apiutil.LOOKUP_LONGER
 		}
 		request.Prefixes = append(request.Prefixes, lookup)
+		if query.Covering {
+			request.Prefixes = append(request.Prefixes,
+				&apiutil.LookupPrefix{Prefix: lookup.Prefix, LookupOption: apiutil.LOOKUP_SHORTER})
+		}
 	}
 	return v.server.ListPath(request, func(nlri gobgp.NLRI, list []*apiutil.Path) {
 		if prefix, ok := prefixOf(nlri); ok && len(list) > 0 {
