@@ -175,10 +175,8 @@ func (t *Table) Flush(ctx context.Context) error {
 func (t *Table) SetOptions(sources []netip.Addr, guard bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.setSources(sources) || t.guard != guard {
-		t.guard, t.review = guard, true
-		t.rouse()
-	}
+	t.setOptions(sources, guard)
+	t.rouse()
 }
 
 // SetDown names the links whose tunnel is not there, all of them. Space is another when it returns.
@@ -259,7 +257,7 @@ func (t *Table) SweepStale() {
 // Withdraw removes all that BGP has in the table, unreachable routes included, and waits until it is gone.
 func (t *Table) Withdraw(ctx context.Context) error {
 	t.mu.Lock()
-	t.guard, t.review = false, true
+	t.guard, t.review, t.ready = false, true, true
 	for k, e := range t.entries {
 		t.sets.release(e.set)
 		e.set, e.stale = 0, false

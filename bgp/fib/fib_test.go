@@ -1,6 +1,7 @@
 package fib
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -270,7 +271,7 @@ func TestOwnChangesAreNoNews(t *testing.T) {
 			}
 		})
 	}
-	if err != unix.EAGAIN || others != 1 {
+	if !errors.Is(err, unix.EAGAIN) || others != 1 {
 		t.Errorf("%d news of another's change: %v", others, err)
 	}
 }

@@ -144,10 +144,19 @@ func TestRoutesOfAPredecessorStayUntilTheyAreToldOrSwept(t *testing.T) {
 	before := installed(t, ns)
 	first.Close()
 
-	second := open(t, ns, true)
+	second, err := Open(ns, Options{}) // as long as nobody has told what to be
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	flush(t, second)
+	if have := installed(t, ns); !slices.Equal(have, before) {
+		t.Errorf("before it knows its options it changed what was there: %v, want %v", have, before)
+	}
 	if s := second.Stats(); s.Stale != 4 || s.Withdrawn != 1 {
 		t.Errorf("stats are %+v", s)
 	}
+	second.SetOptions([]netip.Addr{addr("10.0.254.2"), addr("2001:db8::2")}, true)
 	second.Update(told[:2])
 	flush(t, second)
 	if have := installed(t, ns); !slices.Equal(have, before) {

@@ -14,10 +14,17 @@ type reading struct {
 	local   []netip.Addr
 	objects map[uint32]*object
 	lists   map[routeList][]foundRoute
-	// own are our routes by class, refusing those that are unreachable; strays are BGP's with other metrics than ours.
-	own      map[key][2]uint32
+	// own are our routes, refusing those that are unreachable; strays are BGP's with other metrics than ours.
+	own      map[key]ownRoutes
 	refusing map[key]bool
 	strays   []step
+}
+
+// ownRoutes are our routes to one prefix: the objects that they go by, by class. wrong: one has another source address than
+// it should.
+type ownRoutes struct {
+	have  [2]uint32
+	wrong bool
 }
 
 // read reads everything and takes it up.
@@ -94,7 +101,7 @@ func (t *Table) readRoutes(r *reading, sources [2]netip.Addr) error {
 	err := t.conn.dump(
 		func(w *writer, seq uint32) { w.dumpRoutes(seq, routeList{}) },
 		func() {
-			r.lists, r.own = map[routeList][]foundRoute{}, map[key][2]uint32{}
+			r.lists, r.own = map[routeList][]foundRoute{}, map[key]ownRoutes{}
 			r.refusing, r.strays = map[key]bool{}, nil
 		},
 		func(m message) {
@@ -128,12 +135,13 @@ func (r *reading) addOwn(found kernelRoute, sources [2]netip.Addr) {
 		r.strays = append(r.strays, step{key: k, action: sweep, metric: found.metric})
 		return
 	}
-	have := r.own[k]
-	have[c] = found.object
-	if !isOurs(found.object) || found.source != sources[family(found.prefix.Addr())] {
-		have[c] = foreign
+	own := r.own[k]
+	own.have[c] = foreign
+	if isOurs(found.object) {
+		own.have[c] = found.object
 	}
-	r.own[k] = have
+	own.wrong = own.wrong || found.source != sources[family(found.prefix.Addr())]
+	r.own[k] = own
 }
 
 // readList reads a part of the table that is not BGP's.

@@ -15,6 +15,8 @@ type routeList struct {
 type state struct {
 	sources [2]netip.Addr
 	guard   bool
+	// ready: these have been told. Before that, what a predecessor left stays.
+	ready bool
 
 	// What others have in the kernel, and what follows from it.
 	links map[int]link
@@ -57,35 +59,26 @@ type state struct {
 
 func newState(sources []netip.Addr, guard bool) state {
 	s := state{
-		guard: guard, links: map[int]link{}, lists: map[routeList][]foundRoute{}, entries: map[key]entry{},
+		links: map[int]link{}, lists: map[routeList][]foundRoute{}, entries: map[key]entry{},
 		sets: hopSets{number: map[string]uint32{}}, objects: newObjects(), withdrawn: newWithdrawn(),
 		failed: map[key]struct{}{}, moved: make(chan struct{}, 1), arrived: make(chan struct{}, 1),
 	}
-	s.setSources(sources)
+	if len(sources) > 0 || guard {
+		s.setOptions(sources, guard)
+	}
 	s.view = newView(nil, nil, nil, nil)
 	return s
 }
 
-// setSources takes up the source addresses. Routes that have another are to be written again.
-func (s *state) setSources(sources []netip.Addr) (changed bool) {
+// setOptions takes up how the table is to be kept. What the kernel has is held against new sources.
+func (s *state) setOptions(sources []netip.Addr, guard bool) {
 	var now [2]netip.Addr
 	for _, a := range sources {
 		now[family(a)] = a
 	}
-	for f := range now {
-		if now[f] == s.sources[f] {
-			continue
-		}
-		changed = true
-		for k, e := range s.entries {
-			if k.six == (f == 1) && e.installed() {
-				e.rewrite = true
-				s.queue(k, e)
-			}
-		}
-	}
-	s.sources = now
-	return changed
+	s.news.all = s.news.all || now != s.sources
+	s.review = s.review || guard != s.guard || !s.ready
+	s.sources, s.guard, s.ready = now, guard, true
 }
 
 // want takes up a decision of BGP.

@@ -63,7 +63,7 @@ type entry struct {
 	have [2]uint32
 	// class that it is to have.
 	class class
-	// stale: nobody told it since KeepStale. dirty: it is in the queue. rewrite: its source address is another now. lost: the
+	// stale: nobody told it since KeepStale. dirty: it is in the queue. rewrite: its source address is to be another. lost: the
 	// kernel removed its routes by itself.
 	stale, dirty, rewrite, lost bool
 }

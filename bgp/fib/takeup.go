@@ -9,20 +9,21 @@ func (t *Table) takeUp(r *reading) {
 	t.strays = r.strays
 	t.takeUpObjects(r.objects)
 	for k, e := range t.entries {
-		have := r.own[k]
+		own := r.own[k]
 		delete(r.own, k)
-		if _, failed := t.failed[k]; failed || have != e.have || r.refusing[k] && e.set != 0 {
-			e.lost = e.lost || e.installed() && have == [2]uint32{}
-			t.countLength(k, e.installed(), have != [2]uint32{})
-			e.have = have
+		if _, failed := t.failed[k]; failed || own.have != e.have || own.wrong || e.rewrite || r.refusing[k] && e.set != 0 {
+			now := entry{have: own.have}
+			e.lost = e.lost || e.installed() && !now.installed()
+			t.countLength(k, e.installed(), now.installed())
+			e.have, e.rewrite = own.have, own.wrong
 			t.queue(k, e)
 		}
-		t.countObjects(have)
+		t.countObjects(own.have)
 	}
-	for k, have := range r.own {
-		e := entry{have: have, stale: !t.opened}
+	for k, own := range r.own {
+		e := entry{have: own.have, stale: !t.opened, rewrite: own.wrong}
 		t.countLength(k, false, true)
-		t.countObjects(have)
+		t.countObjects(own.have)
 		t.entries[k] = e
 		if t.opened {
 			t.queue(k, e)
@@ -93,7 +94,7 @@ func (t *Table) reviewWithdrawn() (first *batch, then []step) {
 	defer t.mu.Unlock()
 	first = t.batch()
 	then, t.strays = t.strays, nil
-	if !t.review {
+	if !t.review || !t.ready {
 		return first, then
 	}
 	t.review = false
@@ -122,7 +123,7 @@ func (t *Table) reviewWithdrawn() (first *batch, then []step) {
 // clean removes what nothing uses any more, and answers those who wait until all is done.
 func (t *Table) clean() (more bool) {
 	t.mu.Lock()
-	if n := t.news; n.all || len(n.lists) > 0 || len(t.dirty)+len(t.sets.fresh) > 0 || t.resolve || t.review {
+	if n := t.news; n.all || len(n.lists) > 0 || len(t.dirty)+len(t.sets.fresh) > 0 || t.resolve || t.review && t.ready {
 		t.mu.Unlock()
 		return true
 	}

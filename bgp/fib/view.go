@@ -169,17 +169,17 @@ func (v *view) routesOn(names []string) []netip.Prefix {
 	return sortPrefixes(prefixes)
 }
 
-// covers tells whether a route that is not BGP's, and no default route, leads on what is in the prefix.
+// covers tells whether a route that is not BGP's, and no default route, is there for what is in the prefix.
 func (v *view) covers(p netip.Prefix) bool {
 	for _, bits := range v.lengths[family(p.Addr())] {
-		if bits >= p.Bits() {
+		if bits > p.Bits() {
 			continue
 		}
-		shorter, err := p.Addr().Prefix(bits)
+		wider, err := p.Addr().Prefix(bits)
 		if err != nil {
 			return false
 		}
-		if _, there := v.decisions[shorter]; there {
+		if _, there := v.decisions[wider]; there {
 			return true // A refusal too keeps packets from the default route.
 		}
 	}
