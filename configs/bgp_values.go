@@ -78,9 +78,6 @@ func (r PrefixRange) String() string {
 	return s
 }
 
-// MarshalText is the range as it is declared.
-func (r PrefixRange) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
-
 // ASPathPattern is a regular expression over an AS path, in which "_" stands for a blank or an end.
 type ASPathPattern string
 
