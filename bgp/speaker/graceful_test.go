@@ -2,7 +2,6 @@ package speaker
 
 import (
 	"context"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -106,8 +105,6 @@ func TestASpeakerThatStartsAgainKeepsRoutesUntilAllPeersToldThem(t *testing.T) {
 	must(t, peer.Send(rawpeer.EndOfRIB()))
 	other := sites[1].connect(graceful(false))
 	if link, _ := kernelRoute(t, "10.4.0.0/24"); link != "IfWe1" {
-		out, _ := exec.Command("sh", "-c", "ip route; ip nexthop").CombinedOutput()
-		t.Logf("%s %+v", out, s.table.Stats())
 		t.Errorf("the route goes by %q before all peers told theirs", link)
 	}
 	must(t, other.Send(rawpeer.EndOfRIB()))

@@ -1,9 +1,13 @@
 package speaker
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"bulkhead/bgp"
+	"bulkhead/bgp/fib"
 
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 )
@@ -11,12 +15,21 @@ import (
 // restart is a graceful restart of our own (RFC 4724, 4.1): the kernel has our predecessor's routes.
 type restart struct{ over *time.Timer }
 
-// takeUp decides what becomes of routes that a predecessor left: they go, or, where that is declared, they stay until all
-// peers have told theirs or the time is over. The caller holds s.mu.
-func (s *Speaker) takeUp(want *bgp.Config) {
-	if want.RestartTime == 0 || s.table.Stats().Stale == 0 {
-		s.table.SweepStale()
-		return
+// takeUp takes up the kernel's table, and decides what becomes of routes that a predecessor left: they go, or, where that is
+// declared, they stay until all peers have told theirs or the time is over. The caller holds s.mu.
+func (s *Speaker) takeUp(want *bgp.Config) error {
+	table, err := fib.Open(s.ns, fib.Options{Log: s.log, Sources: want.Sources, Guard: want.Guard,
+		Changed: s.moved, Installed: s.installed})
+	if err != nil {
+		return fmt.Errorf("speaker of %s: %w", s.options.Tenant, err)
+	}
+	s.table = table
+	if len(s.down) > 0 {
+		table.SetDown(slices.Sorted(maps.Keys(s.down)))
+	}
+	if want.RestartTime == 0 || table.Stats().Stale == 0 {
+		table.SweepStale()
+		return nil
 	}
 	s.log.Info("BGP goes on with the routes that it had", "for", want.RestartTime)
 	s.restart = &restart{over: time.AfterFunc(want.RestartTime, func() {
@@ -24,6 +37,7 @@ func (s *Speaker) takeUp(want *bgp.Config) {
 		defer s.mu.Unlock()
 		s.restarted("the restart time is over")
 	})}
+	return nil
 }
 
 // restarted ends a graceful restart: what no peer told again goes. The caller holds s.mu.

@@ -37,7 +37,6 @@ type Speaker struct {
 	log     *slog.Logger
 	since   time.Time
 	ns      *netns.Namespace
-	table   *fib.Table
 	// life ends with Close.
 	life context.Context
 	end  context.CancelFunc
@@ -49,6 +48,8 @@ type Speaker struct {
 	mu     sync.Mutex
 	closed bool
 	config *bgp.Config
+	// table is the kernel's; nil until the first Set, which tells what its routes look like.
+	table *fib.Table
 	// server is GoBGP; nil: it is not running. stopWatching ends what listens to it, feed takes its best paths.
 	server       *server.BgpServer
 	stopWatching context.CancelFunc
@@ -64,7 +65,7 @@ type Speaker struct {
 	restart *restart
 }
 
-// New takes up the kernel's table with what a predecessor left in it. Nothing is spoken until [Speaker.Set].
+// New makes a speaker. It speaks to nobody and leaves the kernel's table as it is until [Speaker.Set].
 func New(options Options) (*Speaker, error) {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
@@ -78,11 +79,6 @@ func New(options Options) (*Speaker, error) {
 		journal: newJournal(), wake: make(chan struct{}, 1), sessions: map[netip.Addr]*session{}, own: map[netip.Prefix]struct{}{},
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.table, err = fib.Open(ns, fib.Options{Log: s.log, Changed: s.moved, Installed: s.installed})
-	if err != nil {
-		_ = ns.Close()
-		return nil, fmt.Errorf("speaker of %s: %w", options.Tenant, err)
-	}
 	s.work.Go(s.watchOver)
 	return s, nil
 }
@@ -98,17 +94,18 @@ func (s *Speaker) Set(ctx context.Context, want *bgp.Config) error {
 	if s.closed {
 		return errClosed
 	}
-	first := s.config == nil
 	had := s.config
+	if s.table == nil {
+		if err := s.takeUp(want); err != nil {
+			return err
+		}
+	}
 	s.table.SetOptions(want.Sources, want.Guard)
 	if s.server != nil && restarts(had, want) {
 		s.log.Info("BGP starts again, since what all sessions stand on is declared otherwise")
 		if err := s.stop(ctx, false); err != nil {
 			return err
 		}
-	}
-	if first {
-		s.takeUp(want)
 	}
 	if s.server == nil {
 		if err := s.start(ctx, want); err != nil {
@@ -159,10 +156,12 @@ func (s *Speaker) Close(ctx context.Context, graceful bool) error {
 	s.mu.Unlock()
 	s.end()
 	s.work.Wait()
-	if !graceful {
-		err = errors.Join(err, s.table.Withdraw(ctx))
+	if s.table != nil {
+		if !graceful {
+			err = errors.Join(err, s.table.Withdraw(ctx))
+		}
+		s.table.Close()
 	}
-	s.table.Close()
 	_ = s.ns.Close()
 	return err
 }

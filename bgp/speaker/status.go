@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bulkhead/bgp"
+	"bulkhead/bgp/fib"
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
@@ -20,7 +21,10 @@ import (
 func (s *Speaker) Status() bgp.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stats := s.table.Stats()
+	var stats fib.Stats
+	if s.table != nil {
+		stats = s.table.Stats()
+	}
 	return bgp.Status{
 		Version: s.options.Version, PID: os.Getpid(), Since: s.since, Configured: s.server != nil,
 		Restarting: s.restart != nil, IPv4Routes: stats.IPv4, IPv6Routes: stats.IPv6, Withdrawn: stats.Withdrawn,

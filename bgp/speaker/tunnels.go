@@ -20,6 +20,9 @@ func (s *Speaker) SetTunnels(down []string) {
 	}
 	was := s.down
 	s.down = now
+	if s.table == nil {
+		return
+	}
 	before := map[netip.Addr][]string{}
 	for address := range s.sessions {
 		before[address] = s.table.Resolve(address)
