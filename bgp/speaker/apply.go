@@ -2,21 +2,87 @@ package speaker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
 	"bulkhead/bgp"
 
 	"github.com/osrg/gobgp/v4/api"
-	"google.golang.org/protobuf/proto"
-
-	"github.com/osrg/gobgp/v4/pkg/apiutil"
-	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
 )
 
-// chains are the policies for want as the kernel's table is now.
-func (s *Speaker) chains(want *bgp.Config) chains {
-	return policies(want, s.table.Space(), s.pins(want))
+// applyPolicies exchanges the policies where they are others, and has routes go through them that went through the old
+// ones. Sessions stay. The caller holds s.mu.
+func (s *Speaker) applyPolicies(ctx context.Context, want *bgp.Config) error {
+	imports := func(generation int) chain {
+		return importChain(want, s.table.Space(), s.pins(want), generation)
+	}
+	exports := func(generation int) chain { return exportChain(want, generation) }
+	return errors.Join(
+		s.exchange(ctx, &s.imports, imports, api.ResetPeerRequest_DIRECTION_IN),
+		s.exchange(ctx, &s.exports, exports, api.ResetPeerRequest_DIRECTION_OUT))
+}
+
+// exchange puts what make makes in the place of the chain in force, if it does something else. The caller holds s.mu.
+func (s *Speaker) exchange(ctx context.Context, inForce *chain, make func(generation int) chain,
+	direction api.ResetPeerRequest_Direction,
+) error {
+	if inForce.policy != nil && make(inForce.generation).equal(*inForce) {
+		return nil
+	}
+	next := make(inForce.generation + 1)
+	if err := install(ctx, s.server, next); err != nil {
+		return errors.Join(fmt.Errorf("policies: %w", err), uninstall(ctx, s.server, next))
+	}
+	old := *inForce
+	*inForce = next
+	if old.policy == nil {
+		return nil
+	}
+	err := s.server.ResetPeer(ctx, &api.ResetPeerRequest{Address: "all", Soft: true, Direction: direction})
+	if err != nil {
+		err = fmt.Errorf("apply policies to routes that are there: %w", err)
+	}
+	return errors.Join(err, uninstall(ctx, s.server, old))
+}
+
+// install adds a chain and has it take the place of the one in force, which is one step for GoBGP.
+func install(ctx context.Context, running *server.BgpServer, c chain) error {
+	for _, set := range c.sets {
+		if err := running.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: set}); err != nil {
+			return err
+		}
+	}
+	if err := running.AddPolicy(ctx, &api.AddPolicyRequest{Policy: c.policy}); err != nil {
+		return err
+	}
+	return running.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
+		Name: global, Direction: c.direction, Policies: []*api.Policy{{Name: c.policy.Name}},
+		DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
+	}})
+}
+
+// uninstall removes a chain that is not in force, as far as it is there.
+func uninstall(ctx context.Context, running *server.BgpServer, c chain) error {
+	there := false
+	err := running.ListPolicy(ctx, &api.ListPolicyRequest{Name: c.policy.Name}, func(*api.Policy) { there = true })
+	errs := []error{err}
+	if there {
+		errs = append(errs, running.DeletePolicy(ctx, &api.DeletePolicyRequest{Policy: &api.Policy{Name: c.policy.Name}, All: true}))
+	}
+	for _, set := range c.sets {
+		there = false
+		request := &api.ListDefinedSetRequest{DefinedType: set.DefinedType, Name: set.Name}
+		errs = append(errs, running.ListDefinedSet(ctx, request, func(*api.DefinedSet) { there = true }))
+		if there {
+			errs = append(errs, running.DeleteDefinedSet(ctx, &api.DeleteDefinedSetRequest{DefinedSet: set, All: true}))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove policies that are not in force: %w", err)
+	}
+	return nil
 }
 
 // pins are the peers' own addresses. A peer that claims one would take another's session to itself (law 6).
@@ -26,110 +92,4 @@ func (s *Speaker) pins(want *bgp.Config) []bgp.PrefixRange {
 		ranges = append(ranges, whole(netip.PrefixFrom(peer.Address, peer.Address.BitLen())))
 	}
 	return ranges
-}
-
-// applyPolicies exchanges the policies where they are others, and has routes go through them that went through the old
-// ones. Sessions stay. The caller holds s.mu.
-func (s *Speaker) applyPolicies(ctx context.Context, want *bgp.Config) error {
-	chains := s.chains(want)
-	imports := !proto.Equal(chains.imports, s.chained.imports)
-	exports := !proto.Equal(chains.exports, s.chained.exports)
-	if !imports && !exports {
-		return nil
-	}
-	if err := s.server.SetPolicies(ctx, chains.request()); err != nil {
-		return fmt.Errorf("policies: %w", err)
-	}
-	s.chained = chains
-	direction := api.ResetPeerRequest_DIRECTION_BOTH
-	switch {
-	case !exports:
-		direction = api.ResetPeerRequest_DIRECTION_IN
-	case !imports:
-		direction = api.ResetPeerRequest_DIRECTION_OUT
-	}
-	err := s.server.ResetPeer(ctx, &api.ResetPeerRequest{Address: "all", Soft: true, Direction: direction})
-	if err != nil {
-		return fmt.Errorf("apply policies to routes that are there: %w", err)
-	}
-	return nil
-}
-
-// applyOwn originates what is declared and here, and withdraws what is not any more. The caller holds s.mu.
-func (s *Speaker) applyOwn() error {
-	want := map[netip.Prefix]struct{}{}
-	for _, prefix := range s.config.Networks {
-		want[prefix.Masked()] = struct{}{}
-	}
-	for _, prefix := range s.table.RoutesOn(s.config.Interfaces) {
-		// The host route of a peer serves the session. Told to others it would lead their sessions with it through us.
-		if _, peer := s.sessions[prefix.Addr()]; !peer || !prefix.IsSingleIP() {
-			want[prefix] = struct{}{}
-		}
-	}
-	var add, remove []*apiutil.Path
-	for prefix := range want {
-		if _, ok := s.own[prefix]; !ok {
-			path, err := originated(prefix)
-			if err != nil {
-				return fmt.Errorf("originate %s: %w", prefix, err)
-			}
-			add = append(add, path)
-		}
-	}
-	for prefix := range s.own {
-		if _, ok := want[prefix]; !ok {
-			path, err := originated(prefix)
-			if err != nil {
-				return fmt.Errorf("withdraw %s: %w", prefix, err)
-			}
-			remove = append(remove, path)
-		}
-	}
-	if len(add) > 0 {
-		if _, err := s.server.AddPath(apiutil.AddPathRequest{Paths: add}); err != nil {
-			return fmt.Errorf("originate routes: %w", err)
-		}
-	}
-	if len(remove) > 0 {
-		if err := s.server.DeletePath(apiutil.DeletePathRequest{Paths: remove}); err != nil {
-			return fmt.Errorf("withdraw routes: %w", err)
-		}
-	}
-	s.own = want
-	return nil
-}
-
-// originated is a path of our own. Its next hop is named when a peer is told.
-func originated(prefix netip.Prefix) (*apiutil.Path, error) {
-	nlri, err := gobgp.NewIPAddrPrefix(prefix)
-	if err != nil {
-		return nil, err
-	}
-	path := &apiutil.Path{Family: gobgp.RF_IPv4_UC, Nlri: nlri,
-		Attrs: []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(gobgp.BGP_ORIGIN_ATTR_TYPE_IGP)}}
-	var next gobgp.PathAttributeInterface
-	if prefix.Addr().Is4() {
-		next, err = gobgp.NewPathAttributeNextHop(netip.IPv4Unspecified())
-	} else {
-		path.Family = gobgp.RF_IPv6_UC
-		next, err = gobgp.NewPathAttributeMpReachNLRI(path.Family, []gobgp.PathNLRI{{NLRI: nlri}}, netip.IPv6Unspecified())
-	}
-	path.Attrs = append(path.Attrs, next)
-	return path, err
-}
-
-// moved is told that next hops resolve otherwise, or that links have other routes.
-func (s *Speaker) moved() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.server == nil || s.config == nil || s.closed {
-		return
-	}
-	if err := s.applyPolicies(s.life, s.config); err != nil {
-		s.log.Error("next hops go on to be resolved as before", "error", err)
-	}
-	if err := s.applyOwn(); err != nil {
-		s.log.Error("the links' routes go on to be advertised as before", "error", err)
-	}
 }

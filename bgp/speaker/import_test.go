@@ -1,12 +1,15 @@
 package speaker
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"bulkhead/bgp"
 	"bulkhead/bgp/internal/rawpeer"
+
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
 // updateOf is an update by a site with a path of its own.
@@ -26,6 +29,7 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 		updateOf(sites[0], []uint32{sites[0].asn, 65412}, "10.3.0.0/24"),
 		updateOf(sites[0], []uint32{64999}, "10.4.0.0/24"),
 		updateOf(sites[0], []uint32{sites[0].asn, 0}, "10.5.0.0/24"),
+		rawpeer.Update(nil, [][]byte{rawpeer.Origin(0), setPath(sites[0].asn), rawpeer.NextHop(ny)}, parsed([]string{"10.5.1.0/24"})...),
 		rawpeer.Update(nil, stranger, netip.MustParsePrefix("10.6.0.0/24")),
 		updateOf(sites[0], []uint32{sites[0].asn}, "10.7.0.0/24"),
 	} {
@@ -43,6 +47,7 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 		"127.0.0.0/8": refusedMartian, "10.0.0.0/24": refusedInside, "10.0.0.128/25": refusedInside,
 		"0.0.0.0/0": refusedDefault, "10.2.0.1/32": refusedPinned, "10.3.0.0/24": refusedLoop,
 		"10.4.0.0/24": "the AS path does not begin with the peer's own number 65413", "10.5.0.0/24": refusedAS0,
+		"10.5.1.0/24": refusedSet,
 		"10.6.0.0/24": "next hop 10.9.9.9 is reachable by no route but BGP's", "10.7.0.0/24": "only path",
 	} {
 		if why[prefix] != want {
@@ -103,8 +108,16 @@ func TestANextHopThatComesToResolveBringsItsRoutes(t *testing.T) {
 	must(t, peer.Send(rawpeer.Update(nil, rawpeer.Path(netip.MustParseAddr("10.9.9.9"), sites[0].asn), parsed([]string{"10.6.0.0/24"})...)))
 	sites[0].tells(peer, "10.7.0.0/24")
 	goes(t, "10.7.0.0/24", "IfWe1")
-	route := static(t, "10.9.9.9/32", "IfWe1")
+	route := static(t, "10.9.0.0/16", "IfWe1")
 	goes(t, "10.6.0.0/24", "IfWe1")
 	route()
 	goes(t, "10.6.0.0/24", "")
+}
+
+// setPath is the attribute of an AS path that ends with a set.
+func setPath(asn uint32) []byte {
+	number := binary.BigEndian.AppendUint32(nil, asn)
+	value := append([]byte{gobgp.BGP_ASPATH_ATTR_TYPE_SEQ, 1}, number...)
+	value = append(append(value, gobgp.BGP_ASPATH_ATTR_TYPE_SET, 1), number...)
+	return rawpeer.Attribute(rawpeer.WellKnown, gobgp.BGP_ATTR_TYPE_AS_PATH, value)
 }

@@ -58,7 +58,8 @@ const (
 )
 
 // shape refuses what no route of a peer can look like: of a family that is not exchanged with it, which malformed updates
-// can get past GoBGP, with a path or communities beyond reason, with AS 0 (RFC 7607), or not from the peer's own system.
+// can get past GoBGP, with a path or communities beyond reason, with sets in the path (RFC 9774), with AS 0 (RFC 7607), or
+// not from the peer's own system.
 func (b *policyBuilder) shape() []*api.Statement {
 	reject := func(conditions *api.Conditions) *api.Statement {
 		return statement(api.RouteAction_ROUTE_ACTION_REJECT, conditions)
@@ -88,7 +89,7 @@ func (b *policyBuilder) shape() []*api.Statement {
 		}
 		return reject(conditions)
 	}
-	statements = append(statements, paths("_0_", api.MatchSet_TYPE_ANY, nil))
+	statements = append(statements, paths(`[{\[(]`, api.MatchSet_TYPE_ANY, nil), paths("_0_", api.MatchSet_TYPE_ANY, nil))
 	for _, system := range b.systems() {
 		statements = append(statements, paths(fmt.Sprintf("^%d_", system.asn), api.MatchSet_TYPE_INVERT, system.peers))
 	}
@@ -132,7 +133,7 @@ func (b *policyBuilder) notAcceptingDefault() *api.MatchSet {
 }
 
 // loops refuses paths that our own number is in (RFC 4271, 9.1.2). GoBGP has a check of its own, which is switched off: it
-// only drops such a path, so that one which it replaces would stay the best.
+// only drops such a path, so that one which it replaces would stay the best. Paths with sets have been refused before.
 func (b *policyBuilder) loops() []*api.Statement {
 	byAllowed := map[uint8][]bgp.Peer{}
 	var order []uint8

@@ -77,6 +77,9 @@ type translator struct {
 	limits  *limits
 }
 
+// mostMessages is how many messages are told apart.
+const mostMessages = 32
+
 // limits bound how often each message is logged.
 type limits struct {
 	mu  sync.Mutex
@@ -157,18 +160,22 @@ func (t *translator) Handle(_ context.Context, r slog.Record) error {
 // pass logs a warning of GoBGP's, if there were not many like it.
 func (t *translator) pass(r slog.Record) {
 	t.limits.mu.Lock()
-	limit, ok := t.limits.by[r.Message]
-	if !ok {
-		limit = rate.NewLimiter(rate.Every(10*time.Second), 3)
-		t.limits.by[r.Message] = limit
+	kind := r.Message
+	if _, ok := t.limits.by[kind]; !ok {
+		if len(t.limits.by) == mostMessages {
+			kind = "" // some have in them what a peer chose
+		}
+		if _, ok := t.limits.by[kind]; !ok {
+			t.limits.by[kind] = rate.NewLimiter(rate.Every(10*time.Second), 3)
+		}
 	}
-	if !limit.AllowN(r.Time, 1) {
-		t.limits.out[r.Message]++
+	if !t.limits.by[kind].AllowN(r.Time, 1) {
+		t.limits.out[kind]++
 		t.limits.mu.Unlock()
 		return
 	}
-	left := t.limits.out[r.Message]
-	delete(t.limits.out, r.Message)
+	left := t.limits.out[kind]
+	delete(t.limits.out, kind)
 	t.limits.mu.Unlock()
 	args := []any{"said", r.Message}
 	if t.key.IsValid() {

@@ -9,47 +9,42 @@ import (
 	"bulkhead/bgp"
 
 	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/protobuf/proto"
 )
 
-// The two policies that GoBGP applies to all peers. Their names stay while what is in them is exchanged, which GoBGP does
-// as a whole: no route sees half of a change.
-const (
-	importPolicy = "import"
-	exportPolicy = "export"
-)
+// chain is the policy of one direction and the sets that it needs. Both have the chain's generation in their names, so that a
+// new one can be put beside the one in force and take its place at once: no route sees half of a change. (GoBGP's own
+// exchange of all policies, SetPolicies, loses the lengths of next hops' prefixes.)
+type chain struct {
+	generation int
+	direction  api.PolicyDirection
+	policy     *api.Policy
+	sets       []*api.DefinedSet
+}
 
-// chains are the policies of both directions, each with the sets that it needs.
-type chains struct{ imports, exports *api.SetPoliciesRequest }
+// equal says that two chains do the same. They are of one generation.
+func (c chain) equal(other chain) bool {
+	return proto.Equal(c.policy, other.policy) &&
+		slices.EqualFunc(c.sets, other.sets, func(a, b *api.DefinedSet) bool { return proto.Equal(a, b) })
+}
 
-// policies is what GoBGP is to do with routes from and to all peers of want, where next hops resolve in space only and
-// no peer may claim what is in pinned.
-func policies(want *bgp.Config, space []netip.Prefix, pinned []bgp.PrefixRange) chains {
+// importChain is what GoBGP is to do with routes from all peers of want, where next hops resolve in space only and no peer
+// may claim what is in pinned.
+func importChain(want *bgp.Config, space []netip.Prefix, pinned []bgp.PrefixRange, generation int) chain {
 	list := make([]string, 0, len(space)+1)
 	for _, prefix := range space {
 		list = append(list, prefix.String())
 	}
 	// An empty list would be no condition at all. No peer's next hop is in the discard prefix (RFC 6666).
 	list = append(list, "100::/128")
-	build := func(name string, statements func(*policyBuilder) []*api.Statement) *api.SetPoliciesRequest {
-		b := &policyBuilder{want: want, name: name, space: list, sets: map[string]string{}}
-		policy := &api.Policy{Name: name, Statements: statements(b)}
-		for i, statement := range policy.Statements {
-			statement.Name = fmt.Sprintf("%s-%d", name, i)
-		}
-		return &api.SetPoliciesRequest{DefinedSets: b.defined, Policies: []*api.Policy{policy}}
-	}
-	return chains{
-		imports: build(importPolicy, func(b *policyBuilder) []*api.Statement { return b.imports(pinned) }),
-		exports: build(exportPolicy, (*policyBuilder).exports),
-	}
+	b := &policyBuilder{want: want, name: fmt.Sprintf("import-%d", generation), space: list, sets: map[string]string{}}
+	return b.chain(generation, api.PolicyDirection_POLICY_DIRECTION_IMPORT, b.imports(pinned))
 }
 
-// request is both chains, as GoBGP takes them.
-func (c chains) request() *api.SetPoliciesRequest {
-	return &api.SetPoliciesRequest{
-		DefinedSets: slices.Concat(c.imports.DefinedSets, c.exports.DefinedSets),
-		Policies:    slices.Concat(c.imports.Policies, c.exports.Policies),
-	}
+// exportChain is what GoBGP is to do with routes to all peers of want.
+func exportChain(want *bgp.Config, generation int) chain {
+	b := &policyBuilder{want: want, name: fmt.Sprintf("export-%d", generation), sets: map[string]string{}}
+	return b.chain(generation, api.PolicyDirection_POLICY_DIRECTION_EXPORT, b.exports())
 }
 
 // policyBuilder collects the sets that the conditions of statements name.
@@ -60,6 +55,14 @@ type policyBuilder struct {
 	defined []*api.DefinedSet
 	// sets has the names of what is defined, by content: the same set is defined once.
 	sets map[string]string
+}
+
+func (b *policyBuilder) chain(generation int, direction api.PolicyDirection, statements []*api.Statement) chain {
+	for i, statement := range statements {
+		statement.Name = fmt.Sprintf("%s-statement-%d", b.name, i)
+	}
+	policy := &api.Policy{Name: b.name, Statements: statements}
+	return chain{generation: generation, direction: direction, policy: policy, sets: b.defined}
 }
 
 func (b *policyBuilder) set(kind api.DefinedType, list []string, prefixes []*api.Prefix) string {

@@ -39,6 +39,7 @@ const (
 	refusedLoop        = "our own AS number is in the path"
 	refusedPathLength  = "the AS path is too long"
 	refusedCommunities = "too many communities"
+	refusedSet         = "a set is in the AS path (RFC 9774)"
 	refusedAS0         = "AS 0 is in the path (RFC 7607)"
 	refusedPolicy      = "refused by import policy"
 	refusedNextHop     = "the next hop is reachable by no route but BGP's"
@@ -57,13 +58,14 @@ func (r *refusals) reason(path *apiutil.Path, route bgp.Route) string {
 func (r *refusals) kind(path *apiutil.Path, route bgp.Route) string {
 	peer := r.peers[path.PeerAddress]
 	var systems []uint32
-	length, communities := 0, 0
+	length, communities, sets := 0, 0, false
 	for _, attribute := range path.Attrs {
 		switch a := attribute.(type) {
 		case *gobgp.PathAttributeAsPath:
 			length = pathLength(a)
 			for _, segment := range a.Value {
 				systems = append(systems, segment.GetAS()...)
+				sets = sets || segment.GetType() != gobgp.BGP_ASPATH_ATTR_TYPE_SEQ
 			}
 		case *gobgp.PathAttributeCommunities:
 			communities = len(a.Value)
@@ -81,6 +83,8 @@ func (r *refusals) kind(path *apiutil.Path, route bgp.Route) string {
 		return refusedPathLength
 	case communities > mostCommunities:
 		return refusedCommunities
+	case sets:
+		return refusedSet
 	case zero:
 		return refusedAS0
 	case peer.ASN != r.asn && (len(systems) == 0 || systems[0] != peer.ASN):

@@ -57,8 +57,8 @@ type Speaker struct {
 	sessions     map[netip.Addr]*session
 	// own are the prefixes that are originated.
 	own map[netip.Prefix]struct{}
-	// chained are the policies in force.
-	chained chains
+	// imports and exports are the policies in force.
+	imports, exports chain
 	// down are the links whose tunnel is not connected.
 	down map[string]bool
 	// restart is the state of a graceful restart that goes on.
@@ -117,8 +117,10 @@ func (s *Speaker) Set(ctx context.Context, want *bgp.Config) error {
 	if err := applyGTSM(want.Peers); err != nil {
 		return err
 	}
-	err := s.applyPolicies(ctx, want)
-	return errors.Join(err, s.applyPeers(ctx, had), s.applyOwn())
+	if err := s.applyPolicies(ctx, want); err != nil {
+		return err
+	}
+	return errors.Join(s.applyPeers(ctx, had), s.applyOwn())
 }
 
 // Reset ends the session with a peer and lets it come back at once; soft: routes are exchanged anew and the session stays.

@@ -52,24 +52,6 @@ func (s *Speaker) start(ctx context.Context, want *bgp.Config) error {
 		running.Stop()
 		return err
 	}
-	chains := s.chains(want)
-	if err := running.SetPolicies(ctx, chains.request()); err != nil {
-		running.Stop()
-		return fmt.Errorf("policies: %w", err)
-	}
-	for direction, name := range map[api.PolicyDirection]string{
-		api.PolicyDirection_POLICY_DIRECTION_IMPORT: importPolicy,
-		api.PolicyDirection_POLICY_DIRECTION_EXPORT: exportPolicy,
-	} {
-		err := running.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
-			Name: global, Direction: direction, Policies: []*api.Policy{{Name: name}},
-			DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
-		}})
-		if err != nil {
-			running.Stop()
-			return fmt.Errorf("policies: %w", err)
-		}
-	}
 	taking := newFeed(s.table, want.ASN, want.MaximumPaths)
 	watching, stop := context.WithCancel(s.life)
 	for _, watch := range []struct {
@@ -88,7 +70,8 @@ func (s *Speaker) start(ctx context.Context, want *bgp.Config) error {
 			return fmt.Errorf("watch: %w", err)
 		}
 	}
-	s.server, s.stopWatching, s.feed, s.chained = running, stop, taking, chains
+	s.server, s.stopWatching, s.feed = running, stop, taking
+	s.imports, s.exports = chain{}, chain{}
 	return nil
 }
 

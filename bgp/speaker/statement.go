@@ -147,7 +147,11 @@ func (b *policyBuilder) inSpace(addr netip.Addr) bool {
 	return false
 }
 
-// ownASN is the regular expression that paths match with our own number in them more than allowed times.
+// ownASN is the expression that paths match with our own number in them more than allowed times. GoBGP does not need the
+// text of the path for the first.
 func (b *policyBuilder) ownASN(allowed uint8) string {
+	if allowed == 0 {
+		return "_" + strconv.FormatUint(uint64(b.want.ASN), 10) + "_"
+	}
 	return `(\b` + strconv.FormatUint(uint64(b.want.ASN), 10) + `\b.*){` + strconv.Itoa(int(allowed)+1) + `}`
 }
