@@ -75,6 +75,15 @@ func (p *Peer) Establish() error {
 	return nil
 }
 
+// Greeted tells whether the speaker says something of itself before it ends the connection: it begins with its OPEN where
+// it means to keep it. What it said is not kept.
+func (p *Peer) Greeted() bool {
+	_ = p.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err := p.read()
+	_ = p.conn.SetReadDeadline(time.Time{})
+	return err == nil
+}
+
 // Listen reads what comes from now on, until the connection ends.
 func (p *Peer) Listen() {
 	go func() {
