@@ -225,17 +225,53 @@ func ownRoutes(h *netlink.Handle) ([]route, error) {
 }
 
 func listRoutes(h *netlink.Handle, filter *netlink.Route, mask uint64) ([]route, error) {
-	found, err := dump(func() ([]netlink.Route, error) {
-		return h.RouteListFiltered(netlink.FAMILY_ALL, filter, mask)
-	})
+	found, err := filterRoutes(h, filter, mask)
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, err
 	}
 	routes := make([]route, 0, len(found))
 	for _, f := range found {
 		routes = append(routes, foundRoute(f))
 	}
 	return routes, nil
+}
+
+// filterRoutes has the kernel itself leave out what is not asked for: BGP may have a hundred thousand routes.
+func filterRoutes(h *netlink.Handle, filter *netlink.Route, mask uint64) ([]netlink.Route, error) {
+	if err := h.SetStrictCheck(true); err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	found, err := dump(func() ([]netlink.Route, error) {
+		return h.RouteListFiltered(netlink.FAMILY_ALL, filter, mask)
+	})
+	if err := errors.Join(err, h.SetStrictCheck(false)); err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return found, nil
+}
+
+// everyRoute lists the main table. Ours are listed by themselves: while BGP changes others all the time a list of all may
+// never be whole, and is taken as it is.
+func everyRoute(h *netlink.Handle) ([]netlink.Route, error) {
+	main := &netlink.Route{Table: unix.RT_TABLE_MAIN}
+	ours, err := filterRoutes(h, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: Protocol},
+		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	if err != nil {
+		return nil, err
+	}
+	others, err := dump(func() (found []netlink.Route, err error) {
+		err = h.RouteListFilteredIter(netlink.FAMILY_ALL, main, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			if r.Protocol != Protocol {
+				found = append(found, r)
+			}
+			return true
+		})
+		return found, err
+	})
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return append(ours, others...), nil
 }
 
 func foundRoute(f netlink.Route) route {

@@ -157,12 +157,9 @@ func linkState(l netlink.Link, addrs addresses, peers map[int]string) LinkState 
 }
 
 func routeStates(h *netlink.Handle, names map[int]string) ([]RouteState, error) {
-	found, err := dump(func() ([]netlink.Route, error) {
-		filter := &netlink.Route{Table: unix.RT_TABLE_MAIN}
-		return h.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_TABLE)
-	})
+	found, err := everyRoute(h)
 	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
+		return nil, err
 	}
 	states := make([]RouteState, 0, len(found))
 	for _, f := range found {
@@ -170,6 +167,9 @@ func routeStates(h *netlink.Handle, names map[int]string) ([]RouteState, error) 
 		s := RouteState{
 			Prefix: r.prefix, Metric: r.metric, Protocol: protocolName(f.Protocol), Unreachable: r.unreachable,
 			Source: r.source,
+		}
+		if f.Type == unix.RTN_BLACKHOLE || f.Type == unix.RTN_PROHIBIT {
+			s.Unreachable, r.hops = true, nil // as BGP's are, whose next hop is lost
 		}
 		for _, hop := range r.hops {
 			s.NextHops = append(s.NextHops, NextHop{Link: names[hop.link], Via: hop.via})

@@ -70,6 +70,28 @@ func TestRoutesGoByWhatTheirNextHopsResolveTo(t *testing.T) {
 	}
 }
 
+// RFC 8950, and ::ffff:10.1.0.1 for a peer that has no address of IPv6.
+func TestNextHopsOfTheOtherFamilyNameALink(t *testing.T) {
+	table := open(t, compartment(t), false)
+	table.Update([]Route{
+		route("10.3.0.0/16", "2001:db8:1::1"), route("2001:db8:5::/48", "10.2.0.1"), route("2001:db8:6::/48", "10.2.0.1", "2001:db8:1::1"),
+		route("10.4.0.0/16", "2001:db8:16::9"), route("2001:db8:7::/48", "172.16.0.9"), route("10.5.0.0/16", "172.16.0.9"),
+	})
+	flush(t, table)
+	expect(t, table, `10.3.0.0/16 20000 IfWe1 169.254.0.1 src 10.0.254.2
+		10.4.0.0/16 20000 lan 2001:db8:16::9 src 10.0.254.2
+		10.5.0.0/16 20000 lan 172.16.0.9 src 10.0.254.2
+		2001:db8:5::/48 20000 IfWe2 fe80::1 src 2001:db8::2
+		2001:db8:6::/48 20000 IfWe1 fe80::1 IfWe2 fe80::1 src 2001:db8::2`)
+	table.SetDown([]string{"IfWe1", "IfWe2", "lan"})
+	flush(t, table)
+	expect(t, table, `10.3.0.0/16 20000 dropped src 10.0.254.2
+		10.4.0.0/16 20000 dropped src 10.0.254.2
+		10.5.0.0/16 20000 dropped src 10.0.254.2
+		2001:db8:5::/48 20000 dropped src 2001:db8::2
+		2001:db8:6::/48 20000 dropped src 2001:db8::2`)
+}
+
 func TestALostTunnelIsOneChangeForAllItsRoutes(t *testing.T) {
 	ns := compartment(t)
 	ipBatch(t, ns, "route add 10.9.0.0/16 via 169.254.0.1 dev IfWe1 onlink src 10.0.254.2 proto 177 metric 10")

@@ -81,13 +81,21 @@ type hopSet struct {
 	ways   []way
 }
 
-// resolve finds the kernel's ways.
+// resolve finds the kernel's ways. A next hop of the other family (RFC 8950, and what peers make of an address of IPv4 in
+// IPv6) names a link that resolves nothing just as well; elsewhere IPv4 can go by a gateway of IPv6, but not the reverse.
 func (s *hopSet) resolve(v *view) []way {
-	ways := v.resolve(s.hops)
-	if s.six { // A route of IPv6 has no gateway of IPv4; the other way round is possible.
-		ways = slices.DeleteFunc(ways, func(w way) bool { return w.via.Is4() })
+	var ways []way
+	for _, w := range v.resolve(s.hops) {
+		switch {
+		case w.via.Is6() == s.six:
+		case v.links[w.link].noARP:
+			w.via = anyHop(s.six)
+		case s.six:
+			continue
+		}
+		ways = append(ways, w)
 	}
-	return ways
+	return sortWays(ways)
 }
 
 // hopSets are the sets by number, from 1, each once.

@@ -119,7 +119,7 @@ func (v *view) resolve(hops []netip.Addr) []way {
 			switch {
 			case w.via.IsValid():
 			case v.links[w.link].noARP:
-				w.via = anyHop(hop)
+				w.via = anyHop(hop.Is6())
 			default:
 				w.via = hop
 			}
@@ -138,11 +138,11 @@ func sortWays(ways []way) []way {
 
 // anyHop is the next hop on a link that resolves nothing. Without one the kernel would keep a neighbour for each
 // destination, in a table that all compartments share.
-func anyHop(a netip.Addr) netip.Addr {
-	if a.Is4() {
-		return netip.AddrFrom4([4]byte{169, 254, 0, 1})
+func anyHop(six bool) netip.Addr {
+	if six {
+		return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: 1})
 	}
-	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: 1})
+	return netip.AddrFrom4([4]byte{169, 254, 0, 1})
 }
 
 // names of the links of ways, sorted, each once.

@@ -24,6 +24,9 @@ func compartment(t testing.TB) *netns.Namespace {
 		link add IfWe1 type veth peer name peer1
 		link add IfWe2 type veth peer name peer2
 		link add ext type veth peer name peer3
+		link add lan type veth peer name peer4
+		link set peer4 up
+		link set lan up
 		link set peer0 up
 		link set peer1 up
 		link set peer2 up
@@ -39,6 +42,8 @@ func compartment(t testing.TB) *netns.Namespace {
 		route add unreachable 10.1.0.1 proto 177 metric 4294967294
 		route add unreachable 10.2.0.1 proto 177 metric 4294967294
 		route add 2001:db8:1::1 via fe80::1 dev IfWe1 onlink src 2001:db8::2 proto 177 metric 10
+		address add 172.16.0.1/24 dev lan
+		address add 2001:db8:16::1/64 dev lan nodad
 		route add default via 169.254.0.1 dev ext onlink src 10.0.254.2 proto 177 metric 4294967295`)
 	return ns
 }
