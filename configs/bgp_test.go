@@ -179,7 +179,8 @@ func dualStack(peer string) string {
     peers: [{name: NY, localAddress: 10.0.0.2, asn: 65413, `+peer+`}]
 `, "name: IfE1\ndestination: 59.10.10.10\nauthentication: {method: PSK, sharedSecret: {value: a}}\nsubnets: [10.1.0.1/32:100]"),
 		`  virtualSubnets: [{vsid: 5001, prefix: 10.0.0.0/24}]
-  internalInterfaces: [`, `  virtualSubnets: [{vsid: 5001, prefix: 10.0.0.0/24}, {vsid: 5009, prefix: "fd00:9::/64"}]
+  internalInterfaces: [`, `  dualStack: true
+  virtualSubnets: [{vsid: 5001, prefix: 10.0.0.0/24}, {vsid: 5009, prefix: "fd00:9::/64"}]
   internalInterfaces: [{name: IfI2, vsid: 5009, addresses: ["fd00:9::2/64"]}, `, 1)
 }
 

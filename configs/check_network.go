@@ -24,8 +24,13 @@ func (c *checker) checkVirtualSubnets(t tenantDoc) {
 		}
 		for j, other := range t.VirtualSubnets[:i] {
 			where := t.doc.place(at("virtualSubnets", j, "prefix"))
-			if s.Prefix.Overlaps(other.Prefix) {
+			switch {
+			case !other.Prefix.IsValid():
+			case s.Prefix.Overlaps(other.Prefix):
 				t.bad(p.key("prefix"), "%s overlaps %s of %s; want subnets apart from each other", s.Prefix, other.Prefix, where)
+			case j == 0 && s.Prefix.Addr().Is4() != other.Prefix.Addr().Is4() && !t.DualStack:
+				t.bad(p.key("prefix"), "%s is not of the address family of %s; want IPv4 or IPv6 in all subnets of a tenant, or "+
+					"dualStack: true where none of its hosts is a Windows Server", s.Prefix, where)
 			}
 		}
 	}

@@ -15,6 +15,8 @@ type Tenant struct {
 	RoutingDomainID uuid.UUID `yaml:"routingDomainId" rule:"required"`
 	// The virtual subnets of the routing domain.
 	VirtualSubnets []VirtualSubnet `yaml:"virtualSubnets"`
+	// Lets virtual subnets of IPv4 and of IPv6 be in one virtual network, which the HNV of Windows Server does not carry.
+	DualStack bool `yaml:"dualStack"`
 	// The compartment's doors to the virtual network.
 	InternalInterfaces []InternalInterface `yaml:"internalInterfaces"`
 	// Where each customer address lives.

@@ -2,7 +2,6 @@ package configs
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -15,7 +14,6 @@ func (c *Config) Warnings() []string {
 	out = append(out, c.askedURLs()...)
 	for _, t := range c.Tenants {
 		out = append(out, t.crowded()...)
-		out = append(out, t.mixed()...)
 		out = append(out, t.unanswered()...)
 		out = append(out, t.passedBy()...)
 		out = append(out, t.cutSessions()...)
@@ -114,14 +112,4 @@ func (t *Tenant) crowded() (out []string) {
 		}
 	}
 	return out
-}
-
-// mixed tells of a virtual network of both address families, which the book forbids: a Windows host does not carry it.
-func (t *Tenant) mixed() []string {
-	four, six := t.InternalAddress(netip.IPv4Unspecified()), t.InternalAddress(netip.IPv6Unspecified())
-	if !four.IsValid() || !six.IsValid() {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s/%s: there are internal interfaces of IPv4 and of IPv6, such as %s and %s; hosts of Windows "+
-		"Server 2012 R2 want one of them in a virtual network", kindTenant, t.Name, four, six)}
 }
