@@ -84,7 +84,7 @@ func TestASpeakerThatStartsAgainKeepsRoutesUntilAllPeersToldThem(t *testing.T) {
 	sites[0].tells(peer, "10.3.0.0/24", "10.4.0.0/24")
 	goes(t, "10.4.0.0/24", "IfWe1")
 	must(t, s.Close(context.Background(), true))
-	if link, _ := kernelRoute(t, "10.4.0.0/24"); link != "IfWe1" {
+	if link := kernelRoute(t, "10.4.0.0/24"); link != "IfWe1" {
 		t.Errorf("the route goes by %q after the speaker ended", link)
 	}
 	select {
@@ -104,7 +104,7 @@ func TestASpeakerThatStartsAgainKeepsRoutesUntilAllPeersToldThem(t *testing.T) {
 	sites[0].tells(peer, "10.3.0.0/24")
 	must(t, peer.Send(rawpeer.EndOfRIB()))
 	other := sites[1].connect(graceful(false))
-	if link, _ := kernelRoute(t, "10.4.0.0/24"); link != "IfWe1" {
+	if link := kernelRoute(t, "10.4.0.0/24"); link != "IfWe1" {
 		t.Errorf("the route goes by %q before all peers told theirs", link)
 	}
 	must(t, other.Send(rawpeer.EndOfRIB()))

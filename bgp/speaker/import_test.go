@@ -2,12 +2,14 @@ package speaker
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"bulkhead/bgp"
 	"bulkhead/bgp/internal/rawpeer"
+	"bulkhead/internal/testenv"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
@@ -39,7 +41,7 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 	why := map[string]string{}
 	for _, route := range routesOf(t, s, bgp.RouteQuery{}) {
 		why[route.Prefix.String()] = route.Why
-		if link, _ := kernelRoute(t, route.Prefix.String()); (link == "") != route.Refused {
+		if link := kernelRoute(t, route.Prefix.String()); (link == "") != route.Refused {
 			t.Errorf("%s: refused %t, and the kernel's route goes by %q", route.Prefix, route.Refused, link)
 		}
 	}
@@ -54,6 +56,18 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 			t.Errorf("%s: shown %q, want %q", prefix, why[prefix], want)
 		}
 	}
+}
+
+func TestRefusedRoutesAreCountedByReason(t *testing.T) {
+	sites := compartment(t, ny)
+	s := speaking(t, configOf(sites...))
+	peer := sites[0].connect()
+	sites[0].tells(peer, "127.1.0.0/16", "127.2.0.0/16", "10.3.0.0/24", "0.0.0.0/0")
+	testenv.Eventually(t, "three are refused", func() bool {
+		state := stateOf(t, s, "NY")
+		return maps.Equal(state.Refused, map[string]uint64{refusedMartian: 2, refusedDefault: 1}) &&
+			state.Families[0].Received == 4 && state.Families[0].Accepted == 1
+	})
 }
 
 func TestARouteThatBecomesALoopReplacesTheGoodOne(t *testing.T) {

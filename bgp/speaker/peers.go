@@ -80,7 +80,7 @@ func (one *session) letBack() {
 func (s *Speaker) putIn(ctx context.Context, one *session) error {
 	peer := one.peer
 	one.state, one.md5, one.told, one.cause = gobgp.BGP_FSM_IDLE, "", map[gobgp.Family]bool{}, ""
-	one.sample = sample{}
+	one.sample, one.counts = sample{}, counts{}
 	if err := s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbor(s.config, peer, s.restart != nil)}); err != nil {
 		return err
 	}

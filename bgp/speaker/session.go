@@ -2,7 +2,6 @@ package speaker
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"bulkhead/bgp"
@@ -34,6 +33,7 @@ type session struct {
 	// told are the families that the peer has told all of, since the session came up.
 	told   map[gobgp.Family]bool
 	sample sample
+	counts counts
 }
 
 func (one *session) established() bool { return one.there && one.state == gobgp.BGP_FSM_ESTABLISHED }
@@ -80,14 +80,6 @@ func (s *Speaker) named(name string) (*session, error) {
 		}
 	}
 	return nil, fmt.Errorf("tenant %s has no BGP peer %q", s.options.Tenant, name)
-}
-
-// nameOf is the name of the peer with an address; empty: there is none. The caller holds s.mu.
-func (s *Speaker) nameOf(address netip.Addr) string {
-	if one, ok := s.sessions[address]; ok {
-		return one.peer.Name
-	}
-	return ""
 }
 
 // ended takes note of the end of a session. The caller holds s.mu.

@@ -53,17 +53,23 @@ func privateBytes() uint64 {
 // Peers tells of all peers, in the order of the declaration.
 func (s *Speaker) Peers(ctx context.Context) ([]bgp.PeerState, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.config == nil {
+	running, config := s.server, s.config
+	s.mu.Unlock()
+	if config == nil {
 		return nil, nil
 	}
 	seen := map[string]*api.Peer{}
-	if s.server != nil {
+	if running != nil {
 		request := &api.ListPeerRequest{EnableAdvertised: true}
-		if err := s.server.ListPeer(ctx, request, func(p *api.Peer) { seen[p.GetConf().GetNeighborAddress()] = p }); err != nil {
+		if err := running.ListPeer(ctx, request, func(p *api.Peer) { seen[p.GetConf().GetNeighborAddress()] = p }); err != nil {
+			return nil, err
+		}
+		if err := s.count(ctx, seen); err != nil {
 			return nil, err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	states := make([]bgp.PeerState, 0, len(s.config.Peers))
 	for _, peer := range s.config.Peers {
 		one, ok := s.sessions[peer.Address]
@@ -106,14 +112,17 @@ func (s *Speaker) peerState(one *session, seen *api.Peer) bgp.PeerState {
 	}
 	for _, family := range seen.GetAfiSafis() {
 		counts := family.GetState()
+		name := gobgp.NewFamily(uint16(counts.GetFamily().GetAfi()), uint8(counts.GetFamily().GetSafi()))
 		state.Families = append(state.Families, bgp.FamilyState{
-			Name:     familyName(gobgp.NewFamily(uint16(counts.GetFamily().GetAfi()), uint8(counts.GetFamily().GetSafi()))),
-			Received: counts.GetReceived(), Accepted: counts.GetAccepted(), Advertised: counts.GetAdvertised(),
-			Limit: one.peer.MaximumPrefixes,
+			Name: familyName(name), Received: counts.GetReceived(), Accepted: one.counts.accepted[name],
+			Advertised: counts.GetAdvertised(), Limit: one.peer.MaximumPrefixes,
 		})
 	}
 	if !one.established() {
 		return state
+	}
+	for why, number := range one.counts.refused {
+		state.Refused[why] = number
 	}
 	if id, err := netip.ParseAddr(seen.GetState().GetRouterId()); err == nil {
 		state.PeerIdentifier = id

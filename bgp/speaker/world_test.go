@@ -175,8 +175,8 @@ func routesOf(t testing.TB, s *Speaker, query bgp.RouteQuery) []bgp.Route {
 	return routes
 }
 
-// kernelRoute is the link and the metric of the kernel's route for exactly a prefix; "" where there is none.
-func kernelRoute(t testing.TB, prefix string) (link string, metric int) {
+// kernelRoute is the links of BGP's route for exactly a prefix in the kernel's table; "" where there is none.
+func kernelRoute(t testing.TB, prefix string) string {
 	t.Helper()
 	dst := netip.MustParsePrefix(prefix)
 	family := unix.AF_INET
@@ -189,21 +189,27 @@ func kernelRoute(t testing.TB, prefix string) (link string, metric int) {
 		if route.Dst == nil || route.Dst.String() != dst.String() {
 			continue
 		}
-		index := route.LinkIndex
-		if l, err := netlink.LinkByIndex(index); err == nil {
-			return l.Attrs().Name, route.Priority
+		indexes := []int{route.LinkIndex}
+		for i, hop := range route.MultiPath {
+			indexes = append(indexes[:i], hop.LinkIndex)
 		}
-		return "other", route.Priority
+		var links []string
+		for _, index := range indexes {
+			l, err := netlink.LinkByIndex(index)
+			must(t, err)
+			links = append(links, l.Attrs().Name)
+		}
+		slices.Sort(links)
+		return strings.Join(links, ",")
 	}
-	return "", 0
+	return ""
 }
 
 // goes waits until the kernel has a route for prefix by link; "" for none.
 func goes(t testing.TB, prefix, link string) {
 	t.Helper()
 	testenv.Eventually(t, prefix+" goes by "+link+".", func() bool {
-		now, _ := kernelRoute(t, prefix)
-		return now == link
+		return kernelRoute(t, prefix) == link
 	})
 }
 
@@ -272,4 +278,14 @@ func told(t testing.TB, peer *rawpeer.Peer, prefixes ...string) map[string][]gob
 		return slices.Equal(now, prefixes)
 	})
 	return all
+}
+
+// address adds an address of our own.
+func address(t testing.TB, a netip.Addr) {
+	t.Helper()
+	lo, err := netlink.LinkByName("lo")
+	must(t, err)
+	own := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice()), Flags: unix.IFA_F_NODAD}
+	must(t, netlink.AddrAdd(lo, own))
+	t.Cleanup(func() { must(t, netlink.AddrDel(lo, own)) })
 }
