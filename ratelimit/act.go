@@ -14,12 +14,13 @@ import (
 type act struct {
 	ctx context.Context
 	h   *netlink.Handle
+	raw *raw
 }
 
 func (a act) do(s step) error {
 	switch s.do {
 	case shape:
-		return a.put(s.bucket, s.index, s.old)
+		return a.put(s.bucket, s.index, s.have)
 	case addDevice:
 		return a.addDevice(s)
 	case shapeRx:
@@ -27,7 +28,7 @@ func (a act) do(s step) error {
 		if err != nil {
 			return err
 		}
-		return a.put(s.bucket, d.Attrs().Index, s.old)
+		return a.put(s.bucket, d.Attrs().Index, s.have)
 	case raise:
 		d, err := a.device(s.device)
 		if err != nil {
@@ -45,16 +46,41 @@ func (a act) do(s step) error {
 	}
 }
 
-// put gives a link the bucket. A bucket that changes keeps its queue.
-func (a act) put(b bucket, index int, old bool) error {
-	if old {
-		return wrap("change the token bucket", a.h.QdiscChange(b.qdisc(index)))
+// put gives a link the bucket with its lanes. A bucket that changes keeps its queues.
+func (a act) put(b bucket, index int, have *shaped) error {
+	if have == nil {
+		err := a.h.QdiscReplace(b.qdisc(index))
+		if errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("this kernel has no token buckets (CONFIG_NET_SCH_TBF, module sch_tbf): %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("make a token bucket: %w", err)
+		}
 	}
-	err := a.h.QdiscReplace(b.qdisc(index))
-	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("this kernel has no token buckets (CONFIG_NET_SCH_TBF, module sch_tbf): %w", err)
+	switch {
+	case have == nil || !have.lanes():
+		if err := a.addLanes(b, index, have); err != nil {
+			return err
+		}
+	case have.bucket.queue != b.queue:
+		if err := a.boundLanes(b, index); err != nil {
+			return err
+		}
 	}
-	return wrap("make a token bucket", err)
+	if have == nil || !have.rules {
+		if err := a.addRules(index, have != nil && have.otherRules); err != nil {
+			return err
+		}
+	}
+	// The bucket last: what it says of its queue is how long the lanes are.
+	if have != nil && have.bucket != b {
+		return a.change(b, index)
+	}
+	return nil
+}
+
+func (a act) change(b bucket, index int) error {
+	return wrap("change the token bucket", a.h.QdiscChange(b.qdisc(index)))
 }
 
 // addDevice makes the intermediate device. Nothing but what is redirected to it goes through it, so it has no addresses.
@@ -128,7 +154,7 @@ func (a act) releaseRx(s step) error {
 	if err != nil {
 		return err
 	}
-	if d != nil && s.old {
+	if d != nil && s.have != nil {
 		if err := a.drain(d.Attrs().Index); err != nil {
 			return err
 		}
@@ -142,7 +168,7 @@ func (a act) releaseRx(s step) error {
 // drain makes a bucket fast and waits until its queue is out. A queue that does not get out, as of a link that is down,
 // is lost.
 func (a act) drain(index int) error {
-	if err := a.put(fast(), index, true); err != nil {
+	if err := a.change(fast(), index); err != nil {
 		return err
 	}
 	const patience = time.Second

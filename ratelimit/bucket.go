@@ -64,5 +64,28 @@ func bucketOf(q netlink.Qdisc) (bucket, bool) {
 	return bucket{rate: t.Rate, burst: t.Buffer, queue: t.Limit}, true
 }
 
-// fast is a bucket that nothing waits in for long: those that go become it first.
-func fast() bucket { return bucketFor(100e6, 1500) }
+// fast is a bucket that nothing waits in for long: those that go become it first. Its queue is nobody's, so that one that
+// was left so is not taken for what is declared.
+func fast() bucket {
+	b := bucketFor(100e6, 1500)
+	b.queue++
+	return b
+}
+
+// shaped is a bucket as it stands at a link, with what stands below it.
+type shaped struct {
+	bucket bucket
+	// scheduler tells whether the lanes' scheduler stands, and queues how many of its queues.
+	scheduler bool
+	queues    int
+	// rules tells whether it has the rules for network control, and otherRules whether others.
+	rules, otherRules bool
+}
+
+// lanes tells whether all lanes stand.
+func (s *shaped) lanes() bool { return s.scheduler && s.queues == len(classedLanes) }
+
+// is tells whether it is the wanted bucket with all that belongs to it.
+func (s *shaped) is(want bucket) bool {
+	return s != nil && s.bucket == want && s.lanes() && s.rules
+}

@@ -14,7 +14,7 @@ type step struct {
 	index  int
 	bucket bucket
 	device string
-	old    bool // whether a bucket stands already, and changes
+	have   *shaped // the bucket that stands already, and changes; nil: none
 }
 
 // change is a kind of step.
@@ -69,7 +69,7 @@ func plan(have state, want []Limit) ([]step, error) {
 }
 
 func (p *port) planTx(kbps uint64) (add, remove []step) {
-	s := step{link: p.name, index: p.index, old: p.tx != nil}
+	s := step{link: p.name, index: p.index, have: p.tx}
 	if kbps == 0 {
 		if p.tx == nil {
 			return nil, nil
@@ -78,7 +78,7 @@ func (p *port) planTx(kbps uint64) (add, remove []step) {
 		return nil, []step{s}
 	}
 	s.do, s.bucket = shape, bucketFor(kbps, p.mtu)
-	if p.tx != nil && *p.tx == s.bucket {
+	if p.tx.is(s.bucket) {
 		return nil, nil
 	}
 	return []step{s}, nil
@@ -90,7 +90,10 @@ func (p *port) planRx(kbps uint64) (add, remove []step) {
 		if p.rx == nil && !p.redirects {
 			return nil, nil
 		}
-		s.do, s.old = releaseRx, p.rx != nil && p.rx.bucket != nil
+		s.do = releaseRx
+		if p.rx != nil {
+			s.have = p.rx.shaped
+		}
 		return nil, []step{s}
 	}
 	d := device{}
@@ -100,8 +103,8 @@ func (p *port) planRx(kbps uint64) (add, remove []step) {
 	} else {
 		d = *p.rx
 	}
-	s.bucket, s.old = bucketFor(kbps, p.mtu), d.bucket != nil
-	if d.bucket == nil || *d.bucket != s.bucket {
+	s.bucket, s.have = bucketFor(kbps, p.mtu), d.shaped
+	if !d.shaped.is(s.bucket) {
 		next(shapeRx)
 	}
 	if !d.up {

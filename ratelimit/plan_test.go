@@ -14,12 +14,16 @@ func todo(steps []step) (short []string) {
 	return short
 }
 
+func wholeBucket(b bucket) *shaped {
+	return &shaped{bucket: b, scheduler: true, queues: len(classedLanes), rules: true}
+}
+
 func TestPlanDoesWhatIsMissingAndNothingElse(t *testing.T) {
 	slow, other := bucketFor(1024, mtu), bucketFor(5120, mtu)
 	whole := func(b bucket) *port {
 		return &port{
-			name: "IfCe1", index: 7, mtu: mtu, tx: &b, redirect: 8, redirects: true,
-			rx: &device{name: "bhl7", index: 8, up: true, bucket: &b},
+			name: "IfCe1", index: 7, mtu: mtu, tx: wholeBucket(b), redirect: 8, redirects: true,
+			rx: &device{name: "bhl7", index: 8, up: true, shaped: wholeBucket(b)},
 		}
 	}
 	changed := func(change func(p *port)) *port {
@@ -40,6 +44,13 @@ func TestPlanDoesWhatIsMissingAndNothingElse(t *testing.T) {
 		{name: "another rate", have: whole(other), want: []Limit{both}, todo: []string{"IfCe1 shape", "IfCe1 shape rx"}},
 		{name: "another MTU", have: changed(func(p *port) { p.mtu = 9000 }), want: []Limit{both},
 			todo: []string{"IfCe1 shape", "IfCe1 shape rx"}},
+		{name: "a version before put no network control first", have: changed(func(p *port) {
+			p.tx, p.rx.shaped = &shaped{bucket: slow}, &shaped{bucket: slow}
+		}), want: []Limit{both}, todo: []string{"IfCe1 shape", "IfCe1 shape rx"}},
+		{name: "a lane is missing", have: changed(func(p *port) { p.tx.queues-- }), want: []Limit{both},
+			todo: []string{"IfCe1 shape"}},
+		{name: "rules are missing", have: changed(func(p *port) { p.rx.shaped.rules = false }), want: []Limit{both},
+			todo: []string{"IfCe1 shape rx"}},
 		{name: "the device is down", have: changed(func(p *port) { p.rx.up = false }), want: []Limit{both},
 			todo: []string{"IfCe1 raise"}},
 		{name: "redirected to a device that is gone", have: changed(func(p *port) { p.redirect = 5 }), want: []Limit{both},
@@ -62,7 +73,7 @@ func TestPlanDoesWhatIsMissingAndNothingElse(t *testing.T) {
 func TestWhatIsNewComesBeforeWhatGoes(t *testing.T) {
 	b := bucketFor(1024, mtu)
 	steps, err := plan(state{
-		ports:  map[string]*port{"IfCe1": {name: "IfCe1", index: 7, tx: &b}, "IfCe2": {name: "IfCe2", index: 9, mtu: mtu}},
+		ports:  map[string]*port{"IfCe1": {name: "IfCe1", index: 7, tx: wholeBucket(b)}, "IfCe2": {name: "IfCe2", index: 9, mtu: mtu}},
 		strays: []string{"bhl3"},
 	}, []Limit{{Link: "IfCe2", TxKbps: 1}})
 	must(t, err)
@@ -80,7 +91,7 @@ func TestOnlyWhatThisPackageMadeIsItsOwn(t *testing.T) {
 		&netlink.Veth{LinkAttrs: attrs("bhl2", 1)}, &netlink.Ifb{LinkAttrs: attrs("ifb0", 2)},
 		&netlink.Ifb{LinkAttrs: attrs("bhl1", 3)},
 	}, []netlink.Qdisc{theirs, bucketFor(1024, mtu).qdisc(3)})
-	if p := s.ports["bhl2"]; p.tx != nil || p.rx == nil || p.rx.index != 3 || p.rx.bucket == nil {
+	if p := s.ports["bhl2"]; p.tx != nil || p.rx == nil || p.rx.index != 3 || p.rx.shaped == nil {
 		t.Errorf("the link: %+v", p)
 	}
 	if s.ports["ifb0"] == nil || len(s.strays) > 0 {

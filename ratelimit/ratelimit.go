@@ -45,7 +45,8 @@ func Set(ctx context.Context, ns *netns.Namespace, want []Limit) error {
 	}
 	todo, err := plan(have, want)
 	errs := []error{err}
-	a := act{ctx: ctx, h: h}
+	a := act{ctx: ctx, h: h, raw: &raw{ns: ns}}
+	defer a.raw.close()
 	failed := make(map[string]bool)
 	for _, s := range todo {
 		if err := ctx.Err(); err != nil {

@@ -178,7 +178,8 @@ func TestALimitIsCompletedFromWhereverItWasLeft(t *testing.T) {
 		must(t, err)
 		todo, err := plan(have, want)
 		must(t, err)
-		a := act{ctx: t.Context(), h: n.h}
+		a := act{ctx: t.Context(), h: n.h, raw: &raw{ns: n.compartment}}
+		defer a.raw.close()
 		for _, s := range todo[:min(done, len(todo))] {
 			must(t, a.do(s))
 		}

@@ -20,7 +20,7 @@ type port struct {
 	name  string
 	index int
 	mtu   int
-	tx    *bucket // nil: none
+	tx    *shaped // nil: none
 	rx    *device // nil: none
 	// redirect is the index of the device that what arrives goes to; 0: none.
 	redirect int
@@ -33,7 +33,7 @@ type device struct {
 	name   string
 	index  int
 	up     bool
-	bucket *bucket // nil: none
+	shaped *shaped // nil: none
 }
 
 // ingress is the handle of the place where filters for arriving packets are.
@@ -58,17 +58,41 @@ func read(h *netlink.Handle) (state, error) {
 	}
 	s := collect(links, qdiscs)
 	for _, p := range s.ports {
-		if !p.redirects {
-			continue
-		}
-		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: p.index}}
-		filters, err := dump(func() ([]netlink.Filter, error) { return h.FilterList(link, ingress) })
-		if err != nil {
+		if err := p.readFilters(h); err != nil {
 			return state{}, fmt.Errorf("list the filters of link %s: %w", p.name, err)
+		}
+	}
+	return s, nil
+}
+
+// readFilters reads where packets go.
+func (p *port) readFilters(h *netlink.Handle) error {
+	list := func(index int, parent uint32) ([]netlink.Filter, error) {
+		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+		return dump(func() ([]netlink.Filter, error) { return h.FilterList(link, parent) })
+	}
+	if p.redirects {
+		filters, err := list(p.index, ingress)
+		if err != nil {
+			return err
 		}
 		p.redirect = redirectOf(filters)
 	}
-	return s, nil
+	schedulers := map[int]*shaped{p.index: p.tx}
+	if p.rx != nil {
+		schedulers[p.rx.index] = p.rx.shaped
+	}
+	for index, s := range schedulers {
+		if s == nil || !s.scheduler {
+			continue
+		}
+		filters, err := list(index, scheduler)
+		if err != nil {
+			return err
+		}
+		s.rules, s.otherRules = rulesOf(filters)
+	}
+	return nil
 }
 
 // collect makes sense of what the kernel lists.
@@ -93,16 +117,34 @@ func collect(links []netlink.Link, qdiscs []netlink.Qdisc) state {
 			s.strays = append(s.strays, d.name)
 		}
 	}
+	standing := make(map[int]*shaped)
 	for _, q := range qdiscs {
 		index := q.Attrs().LinkIndex
 		b, ours := bucketOf(q)
+		d, p := devices[index], byIndex[index]
 		switch {
-		case ours && devices[index] != nil:
-			devices[index].bucket = &b
-		case ours && byIndex[index] != nil:
-			byIndex[index].tx = &b
-		case q.Type() == "ingress" && byIndex[index] != nil:
-			byIndex[index].redirects = true
+		case ours:
+			standing[index] = &shaped{bucket: b}
+			if d != nil {
+				d.shaped = standing[index]
+			} else if p != nil {
+				p.tx = standing[index]
+			}
+		case q.Type() == "ingress" && p != nil:
+			p.redirects = true
+		}
+	}
+	for _, q := range qdiscs {
+		above := standing[q.Attrs().LinkIndex]
+		if above == nil {
+			continue
+		}
+		isScheduler, isQueue := laneOf(q)
+		if isScheduler {
+			above.scheduler = true
+		}
+		if isQueue {
+			above.queues++
 		}
 	}
 	return s
