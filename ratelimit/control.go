@@ -21,9 +21,9 @@ const (
 	bgpPort = 179  // RFC 4271, 8.2.1
 )
 
-// rules tell network control from data; the first that matches counts. BFD goes by its port, because not all mark it. So
-// does BGP: a listener's first answer has no class yet, and Windows' routers mark nothing. Everything else that routers
-// say to each other has the classes CS6 and CS7 (RFC 4594, 3.1).
+// rules tell network control from data; the first that matches counts. BFD goes by its port, as not all mark it, and BGP
+// too: a listener's first answer has no class yet, and not every router marks its own. Everything else that routers say
+// to each other has the classes CS6 and CS7 (RFC 4594, 3.1).
 var rules = []rule{
 	{bfdLane, ports4(unix.IPPROTO_UDP, 0, bfdPort)},
 	{bfdLane, ports6(unix.IPPROTO_UDP, 0, bfdPort)},

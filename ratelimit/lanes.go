@@ -55,8 +55,8 @@ func laneOf(q netlink.Qdisc) (isScheduler, isQueue bool) {
 // belowBucket is the one class of the bucket.
 var belowBucket = handle | 1
 
-// addLanes puts what is missing of the lanes below a bucket, which limits meanwhile. The queue that a bucket without lanes
-// had is lost.
+// addLanes puts what is missing of the lanes below a bucket, which limits meanwhile. The queue that a bucket without
+// lanes had is lost.
 func (a act) addLanes(b bucket, index int, have *shaped) error {
 	if have == nil || !have.scheduler {
 		length := uint32(bfdQueue)

@@ -1,12 +1,15 @@
 // Package ratelimit bounds what the links of a compartment send and receive: a token bucket (tbf) for each direction,
-// whose queue delays what is too fast and drops what does not fit in it.
+// whose queues delay what is too fast and drop what does not fit in them.
 //
 // What a link sends waits at the link itself. What it receives is redirected, before anything else looks at it, to an
 // intermediate device (ifb) that belongs to the link and has the other bucket, and goes on as received by the link when it
 // leaves that. Buckets count IP packets as they are inside a tunnel, but for 14 octets more of each packet that arrives (the
 // room of the Ethernet header that the packet around it came with) and of each on a link that has Ethernet headers itself.
 //
-// They belong to links, not to SAs: rekeying and reconnecting leave them as they are. The kernel is the memory: [Set] reads
+// Within the rate network control goes first: BFD, then BGP and what has the classes CS6 and CS7 (RFC 4594), then data. A
+// flood of data therefore ends no session, and whoever calls everything control delays its own data alone.
+//
+// Buckets belong to links, not to SAs: rekeying and reconnecting leave them as they are. The kernel is the memory: [Set] reads
 // what stands, changes what differs, and sweeps what an earlier process left over.
 package ratelimit
 

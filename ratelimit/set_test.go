@@ -15,6 +15,7 @@ import (
 )
 
 func isNoBuffers(err error) bool { return errors.Is(err, unix.ENOBUFS) }
+func isRefused(err error) bool   { return errors.Is(err, unix.ECONNREFUSED) }
 
 // What passes is told by the limit's own counter and, as a second judge, by who receives it.
 func TestALimitThatStandsBeforeItsLinkIsUpHoldsFromTheFirstPacket(t *testing.T) {
