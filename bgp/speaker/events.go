@@ -43,7 +43,6 @@ func (s *Speaker) peerEvent(event *apiutil.WatchEventMessage_PeerEvent, _ time.T
 // cameUp takes note of a session that is established. The caller holds s.mu.
 func (s *Speaker) cameUp(one *session, state apiutil.PeerState) {
 	one.since, one.cause = time.Now(), ""
-	one.told = map[gobgp.Family]bool{}
 	one.sample = sample{}
 	s.journal.over(one.peer.Address)
 	s.log.Info("BGP session established", "peer", one.peer.Name, "identifier", state.RouterID)
@@ -96,7 +95,8 @@ func families(peer bgp.Peer) []gobgp.Family {
 func (s *Speaker) wentDown(one *session, state apiutil.PeerState) {
 	known := s.journal.over(one.peer.Address)
 	reason := one.cause
-	one.cause = ""
+	// What the next session tells may be heard of before it is itself: routes have a queue of their own.
+	one.cause, one.told = "", map[gobgp.Family]bool{}
 	graceful := state.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART
 	switch {
 	case reason != "":

@@ -20,6 +20,7 @@ type feed struct {
 	mu     sync.Mutex
 	closed bool
 	most   int
+	taken  uint64
 	// used are the equally good paths of each prefix; nil: only the best path of each is told.
 	used map[netip.Prefix][]usedPath
 }
@@ -62,6 +63,13 @@ func (f *feed) close() {
 	f.closed = true
 }
 
+// count is how many paths were taken until now.
+func (f *feed) count() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.taken
+}
+
 // take is told of paths that came to be used or are not used any more.
 func (f *feed) take(paths []*apiutil.Path, _ time.Time) {
 	f.mu.Lock()
@@ -69,6 +77,7 @@ func (f *feed) take(paths []*apiutil.Path, _ time.Time) {
 	if f.closed || len(paths) == 0 {
 		return
 	}
+	f.taken += uint64(len(paths))
 	routes := make([]fib.Route, 0, len(paths))
 	for _, path := range paths {
 		prefix, ok := prefixOf(path.Nlri)

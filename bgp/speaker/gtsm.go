@@ -63,28 +63,38 @@ func applyGTSM(peers []bgp.Peer) error {
 		return fmt.Errorf("find the listening sockets: %w", err)
 	}
 	for _, descriptor := range descriptors {
-		fd, err := strconv.Atoi(descriptor.Name())
+		number, err := strconv.Atoi(descriptor.Name())
 		if err != nil {
 			continue
 		}
-		address, ok := listens(fd)
-		if !ok {
+		// A descriptor of our own: another file may take the number at any time.
+		fd, err := unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
 			continue
 		}
-		raw, err := bpf.Assemble(gtsm(peers, address.Is4()))
+		if address, ok := listens(fd); ok {
+			err = filterTTL(fd, gtsm(peers, address.Is4()))
+		}
+		_ = unix.Close(fd)
 		if err != nil {
-			return fmt.Errorf("filter for TTL security: %w", err)
-		}
-		program := make([]unix.SockFilter, len(raw))
-		for i, r := range raw {
-			program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
-		}
-		filter := &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-		if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter); err != nil {
 			return fmt.Errorf("filter for TTL security: %w", err)
 		}
 	}
 	return nil
+}
+
+// filterTTL has a socket filter what comes in.
+func filterTTL(fd int, instructions []bpf.Instruction) error {
+	raw, err := bpf.Assemble(instructions)
+	if err != nil {
+		return err
+	}
+	program := make([]unix.SockFilter, len(raw))
+	for i, r := range raw {
+		program[i] = unix.SockFilter{Code: r.Op, Jt: r.Jt, Jf: r.Jf, K: r.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
 // listens says that a descriptor is a listening socket of BGP's, and on which address.

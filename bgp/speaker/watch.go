@@ -13,6 +13,8 @@ import (
 const (
 	idleLook = time.Second
 	busyLook = 200 * time.Millisecond
+	// Connections are looked at this often.
+	connectionLook = 5 * time.Second
 	// lookShare bounds the time that looking takes: GoBGP counts a peer's prefixes one by one, and everything waits.
 	lookShare = 50
 )
@@ -31,6 +33,9 @@ func (s *Speaker) rouse() {
 func (s *Speaker) watchOver() {
 	timer := time.NewTimer(idleLook)
 	defer timer.Stop()
+	var open connections
+	var opened time.Time
+	var memory memory
 	for {
 		select {
 		case <-s.life.Done():
@@ -39,19 +44,41 @@ func (s *Speaker) watchOver() {
 		case <-s.wake:
 		}
 		began := time.Now()
-		next := s.look(began)
+		next, taken := s.look(began)
+		if began.Sub(opened) >= connectionLook {
+			opened = began
+			s.lookAtConnections(&open, began)
+		}
+		memory.look(began, taken)
 		timer.Reset(max(next, lookShare*time.Since(began)))
 	}
 }
 
-// look looks at all sessions, and tells when to look again.
-func (s *Speaker) look(now time.Time) time.Duration {
+// lookAtConnections ends connections that come to no session.
+func (s *Speaker) lookAtConnections(open *connections, now time.Time) {
+	ended, err := open.look(now, func(address netip.Addr) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		one, ok := s.sessions[address]
+		return ok && one.established()
+	})
+	if err != nil {
+		s.log.Error("connections that come to no session are not looked for", "error", err)
+	}
+	for _, address := range ended {
+		s.log.Warn("BGP connection ended, since it came to no session", "address", address)
+	}
+}
+
+// look looks at all sessions, and tells when to look again and how many routes were taken until now.
+func (s *Speaker) look(now time.Time) (next time.Duration, taken uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := idleLook
+	next = idleLook
 	if s.server == nil || s.closed {
-		return next
+		return next, 0
 	}
+	taken = s.feed.count()
 	for address, one := range s.sessions {
 		if !one.there {
 			continue
@@ -72,7 +99,7 @@ func (s *Speaker) look(now time.Time) time.Duration {
 			next = busyLook
 		}
 	}
-	return next
+	return next, taken
 }
 
 // lookAt looks at an established session, and tells whether it has more prefixes than before. The caller holds s.mu.
