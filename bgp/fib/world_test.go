@@ -106,32 +106,46 @@ func installed(t testing.TB, ns *netns.Namespace) (lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, r := range bgpRoutes(t, ns) {
+		line := fmt.Sprintf("%v %d", r.prefix, r.metric)
+		switch r.kind {
+		case unix.RTN_UNREACHABLE:
+			line += " unreachable"
+		case unix.RTN_BLACKHOLE:
+			line += " dropped"
+		default:
+			for _, w := range r.ways {
+				line += fmt.Sprintf(" %s %v", names[w.link], w.via)
+			}
+		}
+		if r.source.IsValid() {
+			line += fmt.Sprintf(" src %v", r.source)
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// bgpRoutes are BGP's routes in the kernel.
+func bgpRoutes(t testing.TB, ns *netns.Namespace) (routes []kernelRoute) {
+	t.Helper()
+	c, err := dial(ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
 	err = c.dump(
-		func(w *writer, seq uint32) { w.dumpRoutes(seq, routeList{protocol: unix.RTPROT_BGP}) }, func() { lines = nil },
+		func(w *writer, seq uint32) { w.dumpRoutes(seq, routeList{protocol: unix.RTPROT_BGP}) }, func() { routes = nil },
 		func(m message) {
 			r, ok := parseRoute(m.body)
 			if !ok {
 				t.Errorf("a route that is none: % x", m.body)
 			}
-			line := fmt.Sprintf("%v %d", r.prefix, r.metric)
-			switch r.kind {
-			case unix.RTN_UNREACHABLE:
-				line += " unreachable"
-			case unix.RTN_BLACKHOLE:
-				line += " dropped"
-			default:
-				for _, w := range r.ways {
-					line += fmt.Sprintf(" %s %v", names[w.link], w.via)
-				}
-			}
-			if r.source.IsValid() {
-				line += fmt.Sprintf(" src %v", r.source)
-			}
-			lines = append(lines, line)
+			routes = append(routes, r)
 		})
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(lines)
-	return lines
+	return routes
 }
