@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"bulkhead/bgp"
+	"bulkhead/bgp/fib"
+	"bulkhead/configs"
 	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
 	"bulkhead/vpn"
@@ -155,5 +157,15 @@ func TestBGPCountsOnTunnelsThatAreConnectedOnly(t *testing.T) {
 	down := tunnelsDown(tunnels, func(iface string) vpn.State { return states[iface] })
 	if !slices.Equal(down, []string{"IfWe2", "IfWe3", "IfWe4", "IfWe5"}) {
 		t.Errorf("down are %v", down)
+	}
+}
+
+// Law 5; connected routes have metric 0 (256 in IPv6).
+func TestTheOrderOfPreferenceIsThatOfTheMetrics(t *testing.T) {
+	order := []uint32{
+		configs.MaxMetric, fib.MetricExternal, fib.MetricInternal, fib.MetricWithdrawn, metricUnreachable, metricNAT,
+	}
+	if !slices.IsSorted(order) || len(slices.Compact(order)) != 6 {
+		t.Errorf("declared, external, internal, withdrawn, unreachable and NAT have the metrics %v", order)
 	}
 }
