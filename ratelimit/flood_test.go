@@ -24,34 +24,35 @@ func eachWay(t *testing.T, run func(t *testing.T, n *network, d Direction, famil
 	}
 }
 
-// Data waits already when control comes.
-func TestNetworkControlOvertakesDataThatWaits(t *testing.T) {
-	eachWay(t, func(t *testing.T, n *network, d Direction, family string) {
-		c := n.receiver(t, d, family)
-		data, bfd := n.sender(t, d, family, 0, 9), n.sender(t, d, family, 0, bfdPort)
-		six, seven := n.sender(t, d, family, cs6, 9), n.sender(t, d, family, cs7, 9)
+func TestNetworkControlOvertakesDataThatWaits(t *testing.T) { eachWay(t, overtakes) }
+
+// overtakes lets data wait already when control comes.
+func overtakes(t *testing.T, n *network, d Direction, family string) {
+	t.Helper()
+	c := n.receiver(t, d, family)
+	data, bfd := n.sender(t, d, family, 0, 9), n.sender(t, d, family, 0, bfdPort)
+	six, seven := n.sender(t, d, family, cs6, 9), n.sender(t, d, family, cs7, 9)
+	say(t, data, 'd')
+	arrivals(t, c, 1)
+	n.set(t, Limit{Link: "IfCe1", TxKbps: 10, RxKbps: 10})
+	for range 10 {
 		say(t, data, 'd')
-		arrivals(t, c, 1)
-		n.set(t, Limit{Link: "IfCe1", TxKbps: 10, RxKbps: 10})
-		for range 10 {
-			say(t, data, 'd')
-		}
-		testenv.Eventually(t, "data waits", func() bool { return n.stat(t, d).BacklogPackets >= 6 })
-		say(t, six, '6')
-		say(t, seven, '7')
-		say(t, bfd, 'b')
-		testenv.Eventually(t, "control waits", func() bool { return n.stat(t, d).BacklogPackets >= 9 })
-		n.set(t, Limit{Link: "IfCe1", TxKbps: 100_000, RxKbps: 100_000})
-		got := arrivals(t, c, 13)
-		// What went before, and what was next for the tokens, cannot be overtaken.
-		first := 0
-		for first < len(got) && got[first] == 'd' {
-			first++
-		}
-		if first > 5 || got[first:] != "b67ddddddddddd"[:13-first] {
-			t.Errorf("packets arrived as %s", got)
-		}
-	})
+	}
+	testenv.Eventually(t, "data waits", func() bool { return n.stat(t, d).BacklogPackets >= 6 })
+	say(t, six, '6')
+	say(t, seven, '7')
+	say(t, bfd, 'b')
+	testenv.Eventually(t, "control waits", func() bool { return n.stat(t, d).BacklogPackets >= 9 })
+	n.set(t, Limit{Link: "IfCe1", TxKbps: 100_000, RxKbps: 100_000})
+	got := arrivals(t, c, 13)
+	// What went before, and what was next for the tokens, cannot be overtaken.
+	first := 0
+	for first < len(got) && got[first] == 'd' {
+		first++
+	}
+	if first > 5 || got[first:] != "b67ddddddddddd"[:13-first] {
+		t.Errorf("packets arrived as %s", got)
+	}
 }
 
 func TestAFloodLosesNoNetworkControl(t *testing.T) {

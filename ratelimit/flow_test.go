@@ -138,4 +138,3 @@ func say(t testing.TB, c *net.UDPConn, letter byte) {
 		return
 	}
 }
-

@@ -105,3 +105,12 @@ func TestALimitHoldsOnATunnel(t *testing.T) {
 	n.set(t)
 	n.holdsNothing(t)
 }
+
+func TestNetworkControlOvertakesDataOnATunnel(t *testing.T) {
+	n := newTunnel(t)
+	n.set(t, Limit{Link: "IfCe1", TxKbps: 100_000, RxKbps: 100_000})
+	n.up(t)
+	for _, d := range []Direction{Tx, Rx} {
+		t.Run(string(d), func(t *testing.T) { overtakes(t, n, d, "IPv4") })
+	}
+}
