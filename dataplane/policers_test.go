@@ -83,6 +83,29 @@ func TestDoor2BoundsThePeersESPOfEveryKind(t *testing.T) {
 	}
 }
 
+func TestDoor2LeavesHalfOfABucketToNetworkControl(t *testing.T) {
+	for name, c := range map[string]struct {
+		data []byte
+		mark func(packet []byte)
+	}{
+		"IPv4": {ip4(peer, ownAddress, 50, esp), func(p []byte) { p[1] = 0xc0 }},
+		"IPv6": {ip6(peer6, own6, 50, esp[:1460]), func(p []byte) { p[0] = 0x6e }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			control := slices.Clone(c.data)
+			c.mark(control)
+			d := policed(t)
+			d.passes(t, c.data)
+			if n := d.passes(t, control); n < fullBurst-1 || n > fullBurst+1 {
+				t.Errorf("%d packets of control passed a bucket full of data, want %d", n, fullBurst)
+			}
+			if n := d.passes(t, c.data); n > 0 {
+				t.Errorf("%d packets of data passed after them", n)
+			}
+		})
+	}
+}
+
 func TestAFloodedPolicerHoldsUpNothingElse(t *testing.T) {
 	d := policed(t)
 	d.passes(t, ip4(peer, ownAddress, 50, esp))

@@ -194,7 +194,7 @@ struct owner {
 struct policer {
 	__u64 due;              // ns of the kernel's clock: when what was sent would have passed at the rate
 	__u64 price;            // of an octet, in ns << 10
-	__u64 depth;            // ns that `due` may be ahead: the burst
+	__u64 depth;            // ns that `due` may be ahead: the burst; network control may send as much again
 };
 
 struct drop_key {
