@@ -27,6 +27,7 @@ import (
 const (
 	tunnelMTU = 1400
 	limitKbps = 5120 // of an interface that declares none
+	lostAfter = time.Second
 )
 
 type limited struct{ vm, compartment, site *machine }
@@ -107,10 +108,18 @@ func (l *limited) datagrams(t testing.TB, d ratelimit.Direction) (in *net.UDPCon
 	return in, out
 }
 
-// pinger sends small packets to the site, each after the answer to the last, and tells how long each took, in seconds.
-func (l *limited) pinger(t testing.TB) func(packets int) []float64 {
+// pinger sends small packets of a class (IPv4's TOS) to the site, each after the answer to the last, and tells how long
+// each took, in seconds.
+func (l *limited) pinger(t testing.TB, class int) func(packets int) []float64 {
 	t.Helper()
 	in, out := l.datagrams(t, ratelimit.Tx)
+	for _, c := range []net.Conn{in, out} {
+		raw, err := c.(*net.UDPConn).SyscallConn()
+		must(t, "mark", err)
+		must(t, "mark", raw.Control(func(fd uintptr) {
+			must(t, "mark", unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, class))
+		}))
+	}
 	go func() {
 		buffer := make([]byte, 64)
 		for {
@@ -125,7 +134,7 @@ func (l *limited) pinger(t testing.TB) func(packets int) []float64 {
 		buffer := make([]byte, 64)
 		for range packets {
 			start := time.Now()
-			_ = out.SetReadDeadline(start.Add(time.Second)) // a packet that is lost took that long
+			_ = out.SetReadDeadline(start.Add(lostAfter)) // a packet that is lost took that long
 			_, _ = out.Write(buffer)
 			_, _ = out.Read(buffer)
 			all = append(all, time.Since(start).Seconds())

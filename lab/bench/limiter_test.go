@@ -44,6 +44,11 @@ func BenchmarkLimiter(b *testing.B) {
 			flooded(b)
 		}
 	})
+	b.Run("control", func(b *testing.B) {
+		for b.Loop() {
+			control(b)
+		}
+	})
 	b.Run("tunnels_1000", func(b *testing.B) {
 		for b.Loop() {
 			tunnels1000(b)
@@ -85,7 +90,7 @@ func flooded(b *testing.B) {
 	b.Helper()
 	victim, other := newLimited(b), newLimited(b)
 	pinged := newLimited(b)
-	arrived, turn := victim.tcp(b, ratelimit.Rx), pinged.pinger(b)
+	arrived, turn := victim.tcp(b, ratelimit.Rx), pinged.pinger(b, 0)
 	var goodput, rtt [2][]float64
 	lap(arrived, limiterLap)
 	for range limiterLaps {
@@ -105,6 +110,24 @@ func flooded(b *testing.B) {
 	b.ReportMetric(middle(goodput[1])/middle(goodput[0]), "x_quiet")
 	b.ReportMetric(middle(rtt[1])/middle(rtt[0]), "rtt_x_quiet")
 	b.ReportMetric(1e3*middle(rtt[1]), "rtt_ms")
+}
+
+// control tells what becomes of network control (CS6) in a tunnel that gets twenty times its limit both ways: how many
+// packets of 500 are lost, there or back, and the median time there and back of those that are not.
+func control(b *testing.B) {
+	b.Helper()
+	l := newLimited(b)
+	turn := l.pinger(b, 0xc0)
+	turn(1)
+	for _, d := range []ratelimit.Direction{ratelimit.Tx, ratelimit.Rx} {
+		defer l.flood(b, d, 20*limitKbps)()
+	}
+	<-time.After(limiterLap)
+	all := turn(500)
+	came := slices.DeleteFunc(slices.Clone(all), func(s float64) bool { return s >= lostAfter.Seconds() })
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(all)-len(came)), "lost")
+	b.ReportMetric(1e3*middle(came), "rtt_ms")
 }
 
 // tunnels1000 limits a thousand links of one compartment, both ways, and changes all limits.
