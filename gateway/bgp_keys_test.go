@@ -76,7 +76,7 @@ func TestASpeakerTakesWhateverADeclarationMaySay(t *testing.T) {
 	for was, is := range map[string]string{ // IPv6 beside IPv4, for the routes of both
 		"prefix: 10.0.254.0/24}]": `prefix: 10.0.254.0/24}, {vsid: 7009, prefix: "fd00:254::/64"}]
   dualStack: true`,
-		"internalInterfaces: [":   `internalInterfaces: [{name: IfCi6, vsid: 7009, addresses: ["fd00:254::2/64"]}, `,
+		"internalInterfaces: [": `internalInterfaces: [{name: IfCi6, vsid: 7009, addresses: ["fd00:254::2/64"]}, `,
 	} {
 		if !strings.Contains(yaml, was) {
 			t.Fatalf("no %s in\n%s", was, yaml)
