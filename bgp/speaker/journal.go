@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,8 +78,11 @@ type translator struct {
 	limits  *limits
 }
 
-// mostMessages is how many messages are told apart.
-const mostMessages = 32
+// Bounds of GoBGP's messages: so many are told apart, and so many bytes of a text are logged.
+const (
+	mostMessages = 32
+	longestText  = 200
+)
 
 // limits bound how often each message is logged.
 type limits struct {
@@ -162,7 +166,7 @@ func (t *translator) pass(r slog.Record) {
 	t.limits.mu.Lock()
 	kind := r.Message
 	if _, ok := t.limits.by[kind]; !ok {
-		if len(t.limits.by) == mostMessages {
+		if len(t.limits.by) >= mostMessages {
 			kind = "" // some have in them what a peer chose
 		}
 		if _, ok := t.limits.by[kind]; !ok {
@@ -177,14 +181,14 @@ func (t *translator) pass(r slog.Record) {
 	left := t.limits.out[kind]
 	delete(t.limits.out, kind)
 	t.limits.mu.Unlock()
-	args := []any{"said", r.Message}
+	args := []any{"said", short(r.Message)}
 	if t.key.IsValid() {
 		args = append(args, "address", t.key)
 	}
 	r.Attrs(func(a slog.Attr) bool {
 		switch a.Key {
 		case "Error", "Err", "State", "Family", "Reason":
-			args = append(args, a.Key, fmt.Sprint(a.Value))
+			args = append(args, a.Key, short(fmt.Sprint(a.Value)))
 		}
 		return true
 	})
@@ -192,4 +196,12 @@ func (t *translator) pass(r slog.Record) {
 		args = append(args, "others like it", left)
 	}
 	t.speaker.log.Warn("GoBGP", args...)
+}
+
+// short is the beginning of a text that a peer may have made long.
+func short(text string) string {
+	if len(text) <= longestText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:longestText], "") + " ..."
 }

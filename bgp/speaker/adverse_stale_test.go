@@ -1,0 +1,77 @@
+package speaker_test
+
+import (
+	"testing"
+	"time"
+
+	"bulkhead/bgp/internal/rawpeer"
+	"bulkhead/internal/testenv"
+
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// graceful is the capability of a peer whose routes are to be kept for that many seconds while it starts again.
+func graceful(seconds uint16, keeps bool) []gobgp.ParameterCapabilityInterface {
+	return []gobgp.ParameterCapabilityInterface{gobgp.NewCapGracefulRestart(false, false, seconds,
+		[]*gobgp.CapGracefulRestartTuple{gobgp.NewCapGracefulRestartTuple(gobgp.RF_IPv4_UC, keeps)})}
+}
+
+// world of a peer that told a route, agreed to a graceful restart, and went away without a word.
+func staleRoute(t *testing.T, restartTime time.Duration) (*running, *site) {
+	t.Helper()
+	all := sites(t, 1)
+	s := all[0]
+	want := config(all)
+	want.RestartTime = restartTime
+	r := start(t, want)
+	options := s.options()
+	options.Capabilities = graceful(4095, true)
+	peer := establish(t, options)
+	send(t, peer, s.announce(prefix("10.30.0.0/16")), rawpeer.EndOfRIB())
+	testenv.Eventually(t, "the route is there", func() bool { return learned(t, prefix("10.30.0.0/16")) })
+	peer.Abort()
+	testenv.Eventually(t, "the session is over", func() bool { return r.peer(t, s.name).Flaps == 1 })
+	if !learned(t, prefix("10.30.0.0/16")) {
+		t.Fatal("the route is not kept")
+	}
+	return r, s
+}
+
+// The time for which a peer's routes are kept is ours: a peer that asks for more than an hour and does not come back is
+// gone after the restart time that is declared.
+func TestStaleRoutesGoWhenOurTimeIsOver(t *testing.T) {
+	staleRoute(t, 3*time.Second)
+	testenv.Eventually(t, "the route is gone", func() bool { return !learned(t, prefix("10.30.0.0/16")) })
+}
+
+// A peer that comes back without having kept what it forwards by loses its routes at once (RFC 4724, 4.2).
+func TestStaleRoutesGoWhenThePeerForgotThem(t *testing.T) {
+	for name, capabilities := range map[string][]gobgp.ParameterCapabilityInterface{
+		"no capability any more": nil,
+		"not forwarding":         graceful(4095, false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, s := staleRoute(t, time.Minute)
+			options := s.options()
+			options.Capabilities = capabilities
+			peer, err := (*rawpeer.Peer)(nil), error(nil)
+			testenv.Eventually(t, "the peer is heard", func() bool {
+				if peer, err = rawpeer.Dial(t.Context(), options); err != nil {
+					return false
+				}
+				return peer.Establish() == nil
+			})
+			defer peer.Close()
+			testenv.Eventually(t, "the route is gone", func() bool { return !learned(t, prefix("10.30.0.0/16")) })
+		})
+	}
+}
+
+// A peer that comes back, keeps its session and never says that it told all does not keep stale routes for ever.
+func TestStaleRoutesGoWithoutAnEndOfRIB(t *testing.T) {
+	_, s := staleRoute(t, 8*time.Second)
+	options := s.options()
+	options.Capabilities = graceful(4095, true)
+	establish(t, options)
+	testenv.Eventually(t, "the route is gone", func() bool { return !learned(t, prefix("10.30.0.0/16")) })
+}
