@@ -16,8 +16,8 @@ func graceful(seconds uint16, keeps bool) []gobgp.ParameterCapabilityInterface {
 		[]*gobgp.CapGracefulRestartTuple{gobgp.NewCapGracefulRestartTuple(gobgp.RF_IPv4_UC, keeps)})}
 }
 
-// world of a peer that told a route, agreed to a graceful restart, and went away without a word.
-func staleRoute(t *testing.T, restartTime time.Duration) (*running, *site) {
+// staleRoute is of a peer that told it, agreed to a graceful restart, and went away without a word.
+func staleRoute(t *testing.T, restartTime time.Duration) *site {
 	t.Helper()
 	all := sites(t, 1)
 	s := all[0]
@@ -34,7 +34,7 @@ func staleRoute(t *testing.T, restartTime time.Duration) (*running, *site) {
 	if !learned(t, prefix("10.30.0.0/16")) {
 		t.Fatal("the route is not kept")
 	}
-	return r, s
+	return s
 }
 
 // The time for which a peer's routes are kept is ours: a peer that asks for more than an hour and does not come back is
@@ -51,7 +51,7 @@ func TestStaleRoutesGoWhenThePeerForgotThem(t *testing.T) {
 		"not forwarding":         graceful(4095, false),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, s := staleRoute(t, time.Minute)
+			s := staleRoute(t, time.Minute)
 			options := s.options()
 			options.Capabilities = capabilities
 			peer, err := (*rawpeer.Peer)(nil), error(nil)
@@ -69,7 +69,7 @@ func TestStaleRoutesGoWhenThePeerForgotThem(t *testing.T) {
 
 // A peer that comes back, keeps its session and never says that it told all does not keep stale routes for ever.
 func TestStaleRoutesGoWithoutAnEndOfRIB(t *testing.T) {
-	_, s := staleRoute(t, 8*time.Second)
+	s := staleRoute(t, 8*time.Second)
 	options := s.options()
 	options.Capabilities = graceful(4095, true)
 	establish(t, options)

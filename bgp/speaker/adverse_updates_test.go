@@ -34,6 +34,7 @@ func TestMalformedUpdatesAreTreatedAsWithdrawals(t *testing.T) {
 		"next hop of length 3":          {origin, systems, attribute(rawpeer.WellKnown, gobgp.BGP_ATTR_TYPE_NEXT_HOP, []byte{10, 20, 1})},
 		"next hop 0.0.0.0":              {origin, systems, rawpeer.NextHop(netip.IPv4Unspecified())},
 		"next hop multicast":            {origin, systems, rawpeer.NextHop(netip.MustParseAddr("224.0.0.5"))},
+		"next hop in loopback":          {origin, systems, rawpeer.NextHop(netip.MustParseAddr("127.0.0.1"))},
 		"metric of length 3":            {origin, systems, hop, attribute(rawpeer.Optional, gobgp.BGP_ATTR_TYPE_MULTI_EXIT_DISC, []byte{0, 0, 1})},
 		"communities of length 5":       {origin, systems, hop, attribute(rawpeer.Transitive, gobgp.BGP_ATTR_TYPE_COMMUNITIES, make([]byte, 5))},
 		"extended communities of 7":     {origin, systems, hop, attribute(rawpeer.Transitive, gobgp.BGP_ATTR_TYPE_EXTENDED_COMMUNITIES, make([]byte, 7))},

@@ -16,10 +16,11 @@ import (
 type counts struct {
 	accepted map[gobgp.Family]uint64
 	refused  map[string]uint64
-	// updates had come and this generation of policies was in force when it was counted, at this time.
+	// updates had come and this generation of policies was in force when it was counted, at this time. They had come since
+	// then, as far as is known: GoBGP counts an update before it does what it says.
 	updates    uint64
 	generation int
-	at         time.Time
+	at, since  time.Time
 }
 
 // GoBGP does not count what policies refuse, and counting goes through all routes. Peers with more prefixes than this are
@@ -27,6 +28,8 @@ type counts struct {
 const (
 	manyPrefixes = 2000
 	countAgain   = 30 * time.Second
+	// settled is how long after the last update all is done that it says.
+	settled = time.Second
 )
 
 // count counts again for peers of which something may have changed. seen are the peers as GoBGP has them.
@@ -45,7 +48,8 @@ func (s *Speaker) count(ctx context.Context, seen map[string]*api.Peer) error {
 			continue
 		}
 		updates := now.GetState().GetMessages().GetReceived().GetUpdate()
-		same := one.counts.accepted != nil && one.counts.updates == updates && one.counts.generation == generation
+		same := one.counts.accepted != nil && one.counts.updates == updates && one.counts.generation == generation &&
+			one.counts.at.Sub(one.counts.since) > settled
 		if same || receivedOf(now) > manyPrefixes && time.Since(one.counts.at) < countAgain {
 			continue
 		}
@@ -71,6 +75,10 @@ func (s *Speaker) count(ctx context.Context, seen map[string]*api.Peer) error {
 	defer s.mu.Unlock()
 	for address, c := range all {
 		if one, ok := s.sessions[address]; ok {
+			c.since = c.at
+			if one.counts.updates == c.updates && one.counts.generation == c.generation && !one.counts.since.IsZero() {
+				c.since = one.counts.since
+			}
 			one.counts = *c
 		}
 	}
