@@ -22,7 +22,7 @@ type conn struct {
 
 // dial opens a socket and joins groups of news.
 func dial(ns *netns.Namespace, groups ...int) (*conn, error) {
-	c := &conn{buf: make([]byte, 1<<17)}
+	c := &conn{buf: make([]byte, 1<<16)}
 	err := ns.Do(func() (err error) {
 		c.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 		return err

@@ -41,10 +41,10 @@ type Options struct {
 	Sources []netip.Addr
 	// Guard: withdrawn prefixes stay unreachable (law 1).
 	Guard bool
-	// Changed is called, on a goroutine of its own, after [Table.Space] changed; nil: nobody.
+	// Changed is called, on a goroutine of its own, after [Table.Space] or [Table.RoutesOn] changed; nil: nobody.
 	Changed func()
-	// Installed is called, on the same goroutine, with the prefixes that came in: at once for the first, then about once a
-	// second; nil: nobody.
+	// Installed is called, on a goroutine of its own, with the prefixes that came in: at once for the first, then about once
+	// a second; nil: nobody.
 	Installed func([]netip.Prefix)
 }
 
@@ -131,7 +131,8 @@ func Open(ns *netns.Namespace, o Options) (*Table, error) {
 	t.stop = stop
 	t.done.Go(func() { t.follow() })
 	t.done.Go(func() { t.run(ctx) })
-	t.done.Go(func() { t.tell(ctx) })
+	t.done.Go(func() { t.tellChanged(ctx) })
+	t.done.Go(func() { t.tellInstalled(ctx) })
 	return t, nil
 }
 
@@ -254,10 +255,10 @@ func (t *Table) SweepStale() {
 	t.rouse()
 }
 
-// Withdraw removes all that BGP has in the table, unreachable routes included, and waits until it is gone.
+// Withdraw withdraws every route and waits until all have gone. With Guard their prefixes are unreachable from then on;
+// [Sweep] removes that, too.
 func (t *Table) Withdraw(ctx context.Context) error {
 	t.mu.Lock()
-	t.guard, t.review, t.ready = false, true, true
 	for k, e := range t.entries {
 		t.sets.release(e.set)
 		e.set, e.stale = 0, false
@@ -280,32 +281,38 @@ func (t *Table) rouse() { rouse(t.wake) }
 // interval between calls of Installed.
 const interval = time.Second
 
-// tell calls back.
-func (t *Table) tell(ctx context.Context) {
-	pause := time.NewTimer(0)
-	<-pause.C
-	pausing := false
+// tellChanged calls Changed.
+func (t *Table) tellChanged(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.moved:
-			if t.changed != nil {
-				t.changed()
-			}
-			continue
-		case <-pause.C:
-			pausing = false
-		case <-t.arrived:
 		}
-		if pausing {
-			continue
+		if t.changed != nil {
+			t.changed()
+		}
+	}
+}
+
+// tellInstalled calls Installed. What comes in while that was called less than an interval ago waits.
+func (t *Table) tellInstalled(ctx context.Context) {
+	pause := time.NewTimer(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.arrived:
 		}
 		if came := t.take(); len(came) > 0 && t.installed != nil {
 			t.installed(came)
-			pause.Reset(interval)
-			pausing = true
 		}
+		pause.Reset(interval)
 	}
 }
 

@@ -172,6 +172,14 @@ func TestRoutesFollowTheKernelsOtherRoutes(t *testing.T) {
 		want := "10.5.0.0/16 20000 " + step.want + " src 10.0.254.2"
 		testenv.Eventually(t, "the route is "+want, func() bool { return slices.Equal(installed(t, ns), []string{want}) })
 	}
+	// A route inside another changes no space, but what a link's routes are.
+	for len(changed) > 0 {
+		<-changed
+	}
+	ipBatch(t, ns, "route add 172.16.0.128/25 via 172.16.0.9 dev lan")
+	routes := prefixes("172.16.0.0/24 172.16.0.128/25 2001:db8:16::/64")
+	testenv.Eventually(t, "the link has its routes", func() bool { return slices.Equal(table.RoutesOn([]string{"lan"}), routes) })
+	<-changed
 	if space := table.Space(); slices.ContainsFunc(space, func(p netip.Prefix) bool { return p.Contains(addr("10.9.0.1")) }) {
 		t.Errorf("the space still has the next hop: %v", space)
 	}

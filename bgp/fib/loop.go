@@ -109,12 +109,11 @@ func (t *Table) settle() (first *batch, then []step) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first = t.batch()
-	todo := t.sets.fresh
-	t.sets.fresh = nil
-	if t.resolve {
-		t.resolve = false
+	todo, all := t.sets.fresh, t.resolve
+	if all {
 		todo = t.sets.numbers()
 	}
+	t.sets.fresh, t.resolve = nil, false
 	ways := make([][]way, len(todo))
 	for i, n := range todo {
 		ways[i] = t.sets.get(n).resolve(t.view)
@@ -132,7 +131,9 @@ func (t *Table) settle() (first *batch, then []step) {
 			moved[n] = true
 		}
 	}
-	t.requeue(moved)
+	if all { // The entries of new sets are in the queue.
+		t.requeue(moved)
+	}
 	return first, nil
 }
 
@@ -166,6 +167,9 @@ func (t *Table) spread() (first *batch, then []step) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	first = t.batch()
+	if t.resolve || len(t.sets.fresh) > 0 {
+		return first, nil // They came since.
+	}
 	done := 0
 	for ; done < len(t.dirty) && !first.full() && len(then) < batchSteps; done++ {
 		k := t.dirty[done]

@@ -1,6 +1,7 @@
 package fib
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -124,14 +125,17 @@ func (s *state) requeue(sets map[uint32]bool) {
 
 // look works out anew what can be reached. Next hops are resolved again, and what is withdrawn is looked at.
 func (s *state) look() {
-	before := s.view.space
+	before := s.view
 	var routes []foundRoute
-	for _, list := range s.lists {
-		routes = append(routes, list...)
+	order := func(a, b routeList) int {
+		return cmp.Or(cmp.Compare(a.family, b.family), cmp.Compare(a.protocol, b.protocol))
+	}
+	for _, l := range slices.SortedFunc(maps.Keys(s.lists), order) {
+		routes = append(routes, s.lists[l]...)
 	}
 	s.view = newView(routes, s.links, s.local, s.down)
 	s.resolve, s.review = true, true
-	if !slices.Equal(before, s.view.space) {
+	if !slices.Equal(before.space, s.view.space) || !slices.EqualFunc(before.routes, routes, foundRoute.equal) {
 		rouse(s.moved)
 	}
 }

@@ -130,6 +130,12 @@ func (t *Table) clean() (more bool) {
 	for _, set := range t.sets.forget() {
 		t.objects.leave(set.object)
 	}
+	if len(t.entries) == 0 { // A map keeps the room that it ever needed.
+		t.entries = map[key]entry{}
+	}
+	if len(t.withdrawn.prefixes) == 0 {
+		t.withdrawn.prefixes, t.withdrawn.order = map[key]withdrawal{}, nil
+	}
 	t.garbage = append(t.garbage, t.objects.unused()...)
 	b := t.batch()
 	for len(t.garbage) > 0 && !b.full() {

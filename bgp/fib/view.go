@@ -30,6 +30,10 @@ type foundRoute struct {
 	ways []way
 }
 
+func (r foundRoute) equal(other foundRoute) bool {
+	return r.prefix == other.prefix && r.metric == other.metric && r.unicast == other.unicast && slices.Equal(r.ways, other.ways)
+}
+
 // view is what next hops resolve through: the compartment's routes but for BGP's (law 6). It never changes.
 type view struct {
 	links  map[int]link
