@@ -11,6 +11,9 @@ import (
 // ownLoops switches GoBGP's check for our own number in paths off: our policies have one (see loops).
 const ownLoops = 255
 
+// internetworkControl is the mark of routing's own packets (CS6, RFC 4594, 3.1): a full tunnel must not end sessions.
+const internetworkControl = 0xc0
+
 // neighbor is peer as GoBGP is to have it. restarting: we start again and peers keep our routes meanwhile.
 func neighbor(want *bgp.Config, peer bgp.Peer, restarting bool) *api.Peer {
 	n := &api.Peer{
@@ -23,7 +26,8 @@ func neighbor(want *bgp.Config, peer bgp.Peer, restarting bool) *api.Peer {
 			// Whether the password is in force is looked at before the session may start.
 			AdminDown: peer.Password != "",
 		},
-		Transport: &api.Transport{LocalAddress: peer.LocalAddress.String(), PassiveMode: peer.Passive},
+		Transport: &api.Transport{LocalAddress: peer.LocalAddress.String(), PassiveMode: peer.Passive,
+			IpTos: internetworkControl},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			ConnectRetry:      wholeSeconds(peer.ConnectRetry),
 			HoldTime:          wholeSeconds(peer.HoldTime),

@@ -2,8 +2,13 @@ package speaker
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +24,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { testenv.Isolated(m) }
+// farConfig names the variable with the configuration of a far end: the test's own binary, which is a speaker then.
+const farConfig = "BULKHEAD_TEST_FAR_END"
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(farConfig); text != "" {
+		farEnd(text)
+	}
+	testenv.Isolated(m)
+}
+
+// farEnd is the life of a far end. It ends with its standard input.
+func farEnd(text string) {
+	var config bgp.Config
+	err := json.Unmarshal([]byte(text), &config)
+	var s *Speaker
+	if err == nil {
+		s, err = New(Options{Tenant: config.Tenant})
+	}
+	if err == nil {
+		err = s.Set(context.Background(), &config)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "far end:", err)
+		os.Exit(1)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+// speaks starts a speaker in the site's namespace, with networks of its own. It goes with the test.
+func (s *site) speaks(change func(*bgp.Config), networks ...string) *os.Process {
+	s.t.Helper()
+	config := &bgp.Config{Tenant: "site", Identifier: s.addr, ASN: s.asn, MaximumPaths: 1, Networks: parsed(networks),
+		Peers: []bgp.Peer{{Name: "gateway", LocalAddress: s.addr, Address: ours, ASN: 65412, IPv4: true, Hops: 64,
+			HoldTime: 90 * time.Second, KeepaliveInterval: 30 * time.Second, ConnectRetry: 5 * time.Second}}}
+	change(config)
+	text, err := json.Marshal(config)
+	must(s.t, err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), farConfig+"="+string(text))
+	cmd.Stderr = os.Stderr
+	_, err = cmd.StdinPipe()
+	must(s.t, err)
+	must(s.t, s.ns.Start(cmd))
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process
+}
 
 // Addresses of the worlds: the book's.
 var (
