@@ -85,11 +85,20 @@ func uninstall(ctx context.Context, running *server.BgpServer, c chain) error {
 	return nil
 }
 
-// pins are the peers' own addresses. A peer that claims one would take another's session to itself (law 6).
+// pins are prefixes that no peer may claim: peers' own addresses, and whatever would lead there before the declared route
+// does. Who told it would take another's session to itself (law 6).
 func (s *Speaker) pins(want *bgp.Config) []bgp.PrefixRange {
 	var ranges []bgp.PrefixRange
 	for _, peer := range want.Peers {
-		ranges = append(ranges, whole(netip.PrefixFrom(peer.Address, peer.Address.BitLen())))
+		all := peer.Address.BitLen()
+		shortest := all
+		if pinned, ok := s.table.Pinned(peer.Address); ok {
+			shortest = min(all, pinned.Bits()+1)
+		}
+		for bits := shortest; bits <= all; bits++ {
+			prefix := netip.PrefixFrom(peer.Address, bits).Masked()
+			ranges = append(ranges, bgp.PrefixRange{Prefix: prefix, Min: bits, Max: bits})
+		}
 	}
 	return ranges
 }

@@ -102,7 +102,7 @@ func (v *view) count(ctx context.Context, family gobgp.Family, all map[netip.Add
 		c := all[peer.peer.Address]
 		var received uint64
 		for _, state := range seen[peer.peer.Address.String()].GetAfiSafis() {
-			if familyIs(state.GetState().GetFamily(), family) {
+			if familyFrom(state.GetState().GetFamily()) == family {
 				received = state.GetState().GetReceived()
 			}
 		}
@@ -133,6 +133,45 @@ func receivedOf(peer *api.Peer) (received uint64) {
 	return received
 }
 
-func familyIs(family *api.Family, is gobgp.Family) bool {
-	return gobgp.NewFamily(uint16(family.GetAfi()), uint8(family.GetSafi())) == is
+func familyFrom(family *api.Family) gobgp.Family {
+	return gobgp.NewFamily(uint16(family.GetAfi()), uint8(family.GetSafi()))
+}
+
+// revision says when what peers are told may have changed: with the best routes, our own, the policies or the sessions.
+type revision struct{ taken, own, sessions, exports uint64 }
+
+// told are how many prefixes of each family peers were told of when it was last counted: GoBGP goes through all routes and
+// policies to tell.
+type told struct {
+	revision revision
+	at       time.Time
+	counts   map[string]map[gobgp.Family]uint64
+}
+
+// countTold says whether to count again what peers are told. The caller holds s.mu.
+func (s *Speaker) countTold() (now revision, again bool) {
+	if s.feed == nil {
+		return now, false
+	}
+	now = revision{taken: s.feed.count(), own: s.ownChanges, sessions: s.sessionChanges, exports: uint64(s.exports.generation)}
+	stats := s.table.Stats()
+	switch {
+	case s.told.counts == nil || now.sessions != s.told.revision.sessions:
+		return now, true
+	case now == s.told.revision:
+		return now, false
+	}
+	return now, stats.IPv4+stats.IPv6 <= manyPrefixes || time.Since(s.told.at) >= countAgain
+}
+
+// takeTold keeps what GoBGP counted. The caller holds s.mu.
+func (s *Speaker) takeTold(now revision, seen map[string]*api.Peer) {
+	s.told = told{revision: now, at: time.Now(), counts: map[string]map[gobgp.Family]uint64{}}
+	for address, peer := range seen {
+		s.told.counts[address] = map[gobgp.Family]uint64{}
+		for _, family := range peer.GetAfiSafis() {
+			name := familyFrom(family.GetState().GetFamily())
+			s.told.counts[address][name] = family.GetState().GetAdvertised()
+		}
+	}
 }

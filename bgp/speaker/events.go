@@ -43,6 +43,7 @@ func (s *Speaker) peerEvent(event *apiutil.WatchEventMessage_PeerEvent, _ time.T
 // cameUp takes note of a session that is established. The caller holds s.mu.
 func (s *Speaker) cameUp(one *session, state apiutil.PeerState) {
 	one.since, one.cause = time.Now(), ""
+	s.sessionChanges++
 	one.sample = sample{}
 	s.journal.over(one.peer.Address)
 	s.log.Info("BGP session established", "peer", one.peer.Name, "identifier", state.RouterID)

@@ -12,6 +12,8 @@ import (
 	"bulkhead/internal/testenv"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // updateOf is an update by a site with a path of its own.
@@ -55,6 +57,24 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 		if why[prefix] != want {
 			t.Errorf("%s: shown %q, want %q", prefix, why[prefix], want)
 		}
+	}
+}
+
+func TestNoPeerLeadsTheSessionWithAnotherToItself(t *testing.T) {
+	sites := compartment(t, ny, sfo)
+	here, err := netlink.LinkByName("IfWe2")
+	must(t, err)
+	must(t, netlink.RouteDel(&netlink.Route{LinkIndex: here.Attrs().Index, Scope: unix.RT_SCOPE_LINK,
+		Dst: netlink.NewIPNet(sfo.AsSlice())}))
+	defer static(t, "10.2.0.0/24", "IfWe2")()
+	s := speaking(t, configOf(sites...))
+	peer := sites[0].connect()
+	sites[0].tells(peer, "10.2.0.0/25", "10.2.0.0/23", "10.2.0.128/25")
+	goes(t, "10.2.0.0/23", "IfWe1")
+	goes(t, "10.2.0.128/25", "IfWe1")
+	refused := routesOf(t, s, bgp.RouteQuery{Prefix: netip.MustParsePrefix("10.2.0.0/25")})
+	if len(refused) != 1 || refused[0].Why != refusedPinned || kernelRoute(t, "10.2.0.0/25") != "" {
+		t.Errorf("shown as %+v", refused)
 	}
 }
 

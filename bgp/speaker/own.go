@@ -50,6 +50,7 @@ func (s *Speaker) applyOwn() error {
 		}
 	}
 	s.own = want
+	s.ownChanges += uint64(len(add) + len(remove))
 	return nil
 }
 

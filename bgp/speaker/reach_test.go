@@ -47,7 +47,7 @@ func TestAReflectorTellsInternalPeersOfEachOther(t *testing.T) {
 	must(t, other.Send(updateInternal(sites[1], "10.4.0.0/24")))
 	goes(t, "10.3.0.0/24", "IfWe1")
 	goes(t, "10.4.0.0/24", "IfWe2")
-	attributes := told(t, client, "10.4.0.0/24")["10.4.0.0/24"]
+	attributes := toldOnly(t, client, "10.4.0.0/24")["10.4.0.0/24"]
 	if next := nextHopOf(attributes); next != sfo {
 		t.Errorf("the next hop is %s, want the other peer's own", next)
 	}
@@ -60,7 +60,7 @@ func TestAReflectorTellsInternalPeersOfEachOther(t *testing.T) {
 	if !reflected {
 		t.Error("the cluster is not in the list (RFC 4456)")
 	}
-	told(t, other, "10.3.0.0/24")
+	toldOnly(t, other, "10.3.0.0/24")
 }
 
 // updateInternal is an update of a route of an internal peer's own.
@@ -83,7 +83,7 @@ func TestIPv6RoutesOverASessionOfIPv4(t *testing.T) {
 	must(t, peer.Send(rawpeer.Update(nil, [][]byte{rawpeer.Origin(0), rawpeer.ASPath(sites[0].asn),
 		rawpeer.Reach(gobgp.RF_IPv6_UC, netip.MustParseAddr("fd01::1"), netip.MustParsePrefix("fd03::/48"))})))
 	goes(t, "fd03::/48", "IfWe1")
-	all := told(t, peer, "10.0.0.0/24", "fd00:254::/64")
+	all := toldOnly(t, peer, "10.0.0.0/24", "fd00:254::/64")
 	if next := nextHopOf(all["fd00:254::/64"]); next != ours6 {
 		t.Errorf("the next hop of IPv6 is %s, want %s", next, ours6)
 	}

@@ -34,7 +34,7 @@ func newRefusals(config *bgp.Config, space []netip.Prefix, pinned []bgp.PrefixRa
 const (
 	refusedMartian     = "no peer can have this prefix (martian)"
 	refusedInside      = "it is in our own virtual subnets"
-	refusedPinned      = "it is a peer's own address, whose route is declared"
+	refusedPinned      = "it leads to a peer's own address, whose route is declared"
 	refusedDefault     = "default routes are not accepted from this peer"
 	refusedLoop        = "our own AS number is in the path"
 	refusedPathLength  = "the AS path is too long"

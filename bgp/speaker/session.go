@@ -89,6 +89,7 @@ func (s *Speaker) ended(one *session, reason string) {
 	if was != gobgp.BGP_FSM_ESTABLISHED {
 		return
 	}
+	s.sessionChanges++
 	one.flaps++
 	one.since = time.Now()
 	one.fail(reason)

@@ -57,6 +57,9 @@ type Speaker struct {
 	sessions     map[netip.Addr]*session
 	// own are the prefixes that are originated.
 	own map[netip.Prefix]struct{}
+	// told are counted prefixes; the numbers of changes say when they are to be counted again.
+	told                       told
+	ownChanges, sessionChanges uint64
 	// imports and exports are the policies in force.
 	imports, exports chain
 	// down are the links whose tunnel is not connected.

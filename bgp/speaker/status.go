@@ -54,13 +54,14 @@ func privateBytes() uint64 {
 func (s *Speaker) Peers(ctx context.Context) ([]bgp.PeerState, error) {
 	s.mu.Lock()
 	running, config := s.server, s.config
+	revision, again := s.countTold()
 	s.mu.Unlock()
 	if config == nil {
 		return nil, nil
 	}
 	seen := map[string]*api.Peer{}
 	if running != nil {
-		request := &api.ListPeerRequest{EnableAdvertised: true}
+		request := &api.ListPeerRequest{EnableAdvertised: again}
 		if err := running.ListPeer(ctx, request, func(p *api.Peer) { seen[p.GetConf().GetNeighborAddress()] = p }); err != nil {
 			return nil, err
 		}
@@ -70,6 +71,9 @@ func (s *Speaker) Peers(ctx context.Context) ([]bgp.PeerState, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if again {
+		s.takeTold(revision, seen)
+	}
 	states := make([]bgp.PeerState, 0, len(s.config.Peers))
 	for _, peer := range s.config.Peers {
 		one, ok := s.sessions[peer.Address]
@@ -112,10 +116,10 @@ func (s *Speaker) peerState(one *session, seen *api.Peer) bgp.PeerState {
 	}
 	for _, family := range seen.GetAfiSafis() {
 		counts := family.GetState()
-		name := gobgp.NewFamily(uint16(counts.GetFamily().GetAfi()), uint8(counts.GetFamily().GetSafi()))
+		name := familyFrom(counts.GetFamily())
 		state.Families = append(state.Families, bgp.FamilyState{
 			Name: familyName(name), Received: counts.GetReceived(), Accepted: one.counts.accepted[name],
-			Advertised: counts.GetAdvertised(), Limit: one.peer.MaximumPrefixes,
+			Advertised: s.told.counts[one.peer.Address.String()][name], Limit: one.peer.MaximumPrefixes,
 		})
 	}
 	if !one.established() {

@@ -315,8 +315,8 @@ func heard(peer *rawpeer.Peer) map[string][]gobgp.PathAttributeInterface {
 	return told
 }
 
-// told waits until a peer was told exactly of the prefixes.
-func told(t testing.TB, peer *rawpeer.Peer, prefixes ...string) map[string][]gobgp.PathAttributeInterface {
+// toldOnly waits until a peer was told exactly of the prefixes.
+func toldOnly(t testing.TB, peer *rawpeer.Peer, prefixes ...string) map[string][]gobgp.PathAttributeInterface {
 	t.Helper()
 	slices.Sort(prefixes)
 	var all map[string][]gobgp.PathAttributeInterface
