@@ -7,16 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"bulkhead/bgp/fib"
 	"bulkhead/bgp/internal/seat"
 	"bulkhead/bgp/internal/wire"
 	"bulkhead/internal/netns"
 )
-
-// connectPause is between two attempts to reach a socket that is about to be opened.
-const connectPause = 10 * time.Millisecond
 
 // keeper keeps the speaker of one tenant.
 type keeper struct {
@@ -154,12 +150,9 @@ func (k *keeper) ensure(ctx context.Context) (*process, error) {
 
 // present is the speaker that is there and can go on; nil: none. One that cannot is ended.
 func (k *keeper) present(ctx context.Context) (*process, error) {
-	p := k.proc.Load()
-	if p == nil || !p.alive() {
-		var err error
-		if p, err = holder(k.socket); p == nil || err != nil {
-			return nil, err
-		}
+	p, err := k.find(ctx)
+	if p == nil || err != nil {
+		return nil, err
 	}
 	k.hold(p)
 	fits, err := k.fits(ctx, p)
@@ -185,8 +178,8 @@ func (k *keeper) fits(ctx context.Context, p *process) (bool, error) {
 		k.log.Warn("BGP speaker is in another namespace; it is exchanged", "event", "bgp", "pid", p.pid)
 		return false, nil
 	}
-	status, err := k.greet(ctx, p)
-	if err != nil {
+	var status Status
+	if err := k.ask(ctx, k.pace.answer, http.MethodGet, wire.Status, nil, &status); err != nil {
 		return false, err
 	}
 	if status.Protocol != wire.Protocol {
@@ -197,24 +190,14 @@ func (k *keeper) fits(ctx context.Context, p *process) (bool, error) {
 	return true, nil
 }
 
-// greet asks the process for its status. One that has just begun has its lock before it has its socket.
-func (k *keeper) greet(ctx context.Context, p *process) (Status, error) {
+// find finds the speaker's process, whoever started it; nil: none.
+func (k *keeper) find(ctx context.Context) (*process, error) {
+	if p := k.proc.Load(); p != nil && p.alive() {
+		return p, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, k.pace.answer)
 	defer cancel()
-	for {
-		var status Status
-		err := ask(ctx, k.socket, http.MethodGet, wire.Status, nil, &status)
-		if !errors.Is(err, ErrNoSpeaker) {
-			return status, err
-		}
-		select {
-		case <-time.After(connectPause):
-		case <-p.gone:
-			return status, errors.New("it ended before it could be asked")
-		case <-ctx.Done():
-			return status, errSilent
-		}
-	}
+	return holder(ctx, k.socket)
 }
 
 // hold notes the process as the speaker's.
@@ -234,18 +217,16 @@ func (k *keeper) rouse() {
 
 // stop ends the speaker, whoever started it, and returns when its process is gone.
 func (k *keeper) stop(ctx context.Context, graceful bool) error {
-	p := k.proc.Swap(nil) // so that nobody takes its end for an accident
+	p, err := k.find(ctx)
 	k.told = nil
+	k.proc.Store(nil) // so that nobody takes its end for an accident
 	k.rouse()
-	if p == nil || !p.alive() {
-		var err error
-		if p, err = holder(k.socket); p == nil || err != nil {
-			return err
-		}
+	if p == nil || err != nil {
+		return err
 	}
 	patience, cancel := context.WithTimeout(ctx, k.pace.stop)
 	defer cancel()
-	err := k.ask(patience, k.pace.stop, http.MethodPost, wire.Stop, wire.StopRequest{Graceful: graceful}, nil)
+	err = k.ask(patience, k.pace.stop, http.MethodPost, wire.Stop, wire.StopRequest{Graceful: graceful}, nil)
 	if err == nil {
 		err = p.wait(patience)
 	}

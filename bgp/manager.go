@@ -58,7 +58,7 @@ type pace struct {
 }
 
 var usualPace = pace{
-	again: time.Second, longest: time.Minute, check: 20 * time.Second,
+	again: time.Second, longest: time.Minute, check: 30 * time.Second,
 	start: 20 * time.Second, answer: 5 * time.Second, change: time.Minute, stop: 10 * time.Second,
 }
 

@@ -27,7 +27,7 @@ func config(tenant string) *bgp.Config {
 		Tenant: tenant, Identifier: netip.MustParseAddr("10.0.254.2"), ASN: 65412,
 		Peers: []bgp.Peer{{
 			Name: "NY", Address: netip.MustParseAddr("10.1.0.1"), LocalAddress: netip.MustParseAddr("10.0.254.2"), ASN: 65413,
-			IPv4: true, Password: "s3cret-of-NY",
+			IPv4: true,
 		}},
 	}
 }
@@ -223,15 +223,14 @@ func TestASpeakerThatHangsHoldsUpNoOtherTenantAndIsExchanged(t *testing.T) {
 	w.set(m, woodgrove, "Woodgrove", config("Woodgrove"))
 	hung := w.pid(m, "Contoso")
 	w.kill(hung, syscall.SIGSTOP)
+	testenv.Eventually(t, "all of its threads have stopped", func() bool { return stopped(hung) })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Set(ctx, contoso, "Contoso", config("Contoso")) }()
 	m.SetTunnels("Contoso", []string{"IfCe1"}) // returns at once
 	w.set(m, woodgrove, "Woodgrove", config("Woodgrove"))
-	select {
-	case err := <-done:
-		t.Errorf("a stopped process took its configuration up: %v", err)
-	default:
+	if len(done) > 0 {
+		t.Error("the one that hangs was not waited for, so this shows nothing")
 	}
 	cancel()
 	if err := <-done; err == nil {

@@ -30,10 +30,21 @@ type process struct {
 	why   string        // how it ended, as far as it is known; read it when gone is closed
 }
 
-// holder finds the process that has the seat at path; nil: none.
-func holder(path string) (*process, error) {
+// connectPause is between two attempts to reach a socket that is about to be opened.
+const connectPause = 10 * time.Millisecond
+
+// holder finds the process that has the seat at path; nil: none. It waits for one that has just begun.
+func holder(ctx context.Context, path string) (*process, error) {
 	for {
-		pid, err := seat.Holder(path)
+		pid, err := seat.Holder(ctx, path)
+		if errors.Is(err, seat.ErrUnreachable) {
+			select {
+			case <-time.After(connectPause):
+				continue
+			case <-ctx.Done():
+				return nil, err
+			}
+		}
 		if err != nil || pid == 0 {
 			return nil, err
 		}
@@ -44,12 +55,9 @@ func holder(path string) (*process, error) {
 		if err != nil {
 			return nil, err
 		}
-		again, err := seat.Holder(path)
-		if err == nil && again == pid {
+		// It may have ended before it was held, and its number be another's.
+		if again, err := seat.Holder(ctx, path); err == nil && again == pid {
 			return p, nil
-		}
-		if err != nil {
-			return nil, err
 		}
 	}
 }

@@ -23,10 +23,27 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
+// stopped tells whether all threads of a process are (proc_pid_stat(5), state T).
+func stopped(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(thread string) bool {
+		stat, err := os.ReadFile(thread)
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return err == nil && !strings.HasPrefix(state, "T")
+	})
+}
+
 // start starts this binary as another process in the namespace, in a group of its own, and returns when it is ready.
 func (w *world) start(ns *netns.Namespace, args ...string) *exec.Cmd {
 	w.Helper()
+	return w.startLogging(ns, os.Stderr, args...)
+}
+
+// startLogging is start with another standard error.
+func (w *world) startLogging(ns *netns.Namespace, log *os.File, args ...string) *exec.Cmd {
+	w.Helper()
 	cmd := exec.CommandContext(w.Context(), "/proc/self/exe", args...)
+	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -52,7 +69,9 @@ func TestASpeakerHasNothingOfItsDaemonsAndNobodyReadsItsSecrets(t *testing.T) {
 	defer func() { w.check(unix.Close(inherited)) }()
 	t.Setenv("NOTIFY_SOCKET", "/run/systemd/notify")
 	m := w.manager()
-	w.set(m, testenv.Namespace(t), "Contoso", config("Contoso"))
+	want := config("Contoso")
+	want.Peers[0].Password = "s3cret"
+	w.set(m, testenv.Namespace(t), "Contoso", want)
 	proc := fmt.Sprintf("/proc/%d/", w.pid(m, "Contoso"))
 	for _, file := range []string{"cmdline", "environ", "comm", "status"} {
 		content, err := os.ReadFile(proc + file)
@@ -83,7 +102,7 @@ func TestASpeakerOutlivesTheSignalsThatEndItsDaemon(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			w := newWorld(t)
-			daemon := w.start(testenv.Namespace(t), "daemon", w.dir)
+			daemon := w.start(testenv.Namespace(t), "daemon", w.dir, "Contoso")
 			m := w.manager()
 			pid := w.pid(m, "Contoso")
 			w.kill(-daemon.Process.Pid, signal) // as Ctrl-C does: to all of its group

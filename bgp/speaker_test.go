@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -36,12 +37,21 @@ func TestMain(m *testing.M) {
 	testenv.Isolated(m)
 }
 
-// speak is a speaker's process whose control speaks to nobody. A tenant called broken has one that cannot start.
+// real ends the names of tenants whose speakers really speak.
+const real = "-speaks"
+
+// speak is a speaker's process. Without a name that says so it speaks to nobody; that of a tenant called broken cannot
+// start.
 func speak(args []string) error {
 	flags := flag.NewFlagSet("bgp-speaker", flag.ContinueOnError)
 	tenant, socket := flags.String("tenant", "", ""), flags.String("socket", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if strings.HasSuffix(*tenant, real) {
+		return speaker.Run(ctx, *socket, speaker.Options{Tenant: *tenant, Version: "test"})
 	}
 	if *tenant == "broken" {
 		return fmt.Errorf("no table to write to")
@@ -50,8 +60,6 @@ func speak(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
 	fmt.Print(wire.Ready)
 	if err := os.Stdout.Close(); err != nil {
 		return err
@@ -153,7 +161,7 @@ func daemon(args []string) error {
 		return err
 	}
 	m := bgp.NewManager(bgp.Options{Dir: args[0]})
-	if err := m.Set(context.Background(), ns, "Contoso", config("Contoso")); err != nil {
+	if err := m.Set(context.Background(), ns, args[1], config(args[1])); err != nil {
 		return err
 	}
 	fmt.Print(wire.Ready)

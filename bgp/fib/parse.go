@@ -92,7 +92,7 @@ func parseRoute(b []byte) (r kernelRoute, ok bool) {
 	if b[0] == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	single, lost := way{}, native.Uint32(b[8:])&lostFlags != 0
+	var single way
 	attributes(b[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
 		switch kind {
 		case unix.RTA_DST:
@@ -118,17 +118,15 @@ func parseRoute(b []byte) (r kernelRoute, ok bool) {
 			single.link = int(native.Uint32(value))
 		}
 	})
-	if single.link != 0 && !lost {
+	if single.link != 0 {
 		r.ways = append(r.ways, single)
 	}
 	r.prefix = netip.PrefixFrom(dst, bits)
 	return r, r.prefix.IsValid()
 }
 
-// lostFlags mark next hops whose link is down or without carrier.
-const lostFlags = unix.RTNH_F_DEAD | unix.RTNH_F_LINKDOWN
-
-// parseWays reads the next hops of a multipath route (struct rtnexthop).
+// parseWays reads the next hops of a multipath route (struct rtnexthop). Whether one is lost follows from its link: the
+// kernel's own marks (RTNH_F_LINKDOWN) go without news, a while after the link's.
 func parseWays(b []byte) (ways []way) {
 	for len(b) >= unix.SizeofRtNexthop {
 		length := int(native.Uint16(b))
@@ -141,9 +139,7 @@ func parseWays(b []byte) (ways []way) {
 				w.via = gateway(kind, value)
 			}
 		})
-		if b[2]&lostFlags == 0 {
-			ways = append(ways, w)
-		}
+		ways = append(ways, w)
 		b = b[min(align(length), len(b)):]
 	}
 	return ways

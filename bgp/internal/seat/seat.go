@@ -1,9 +1,9 @@
 // Package seat is the place that one speaker for each compartment takes: a lock that its process holds for as long as it
-// lives, by which it is found, and a socket beside it. Both are files of one folder that root alone may enter:
-// TENANT.lock and TENANT.sock.
+// lives, and a socket beside it, by which it is found. Both are files of one folder that root alone may enter: TENANT.lock
+// and TENANT.sock.
 //
-// The lock is a record lock (fcntl), of which the kernel tells who holds it: no file can name a process that is gone. Such
-// a lock ends with the first close of the file by its process, so a process that takes seats must not look for holders.
+// The lock is one of an open file (F_OFD_SETLK): it does not end when a copy of the descriptor is closed, and looking does
+// not take it. The socket's other end is asked of the kernel (SO_PEERCRED): no file can name a process that is gone.
 package seat
 
 import (
@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +29,9 @@ const (
 
 // ErrTaken says that a live process has the seat.
 var ErrTaken = errors.New("another speaker has the compartment")
+
+// ErrUnreachable says that a live process has the seat, and no socket: it has just begun, or somebody removed it.
+var ErrUnreachable = errors.New("a live speaker has no socket")
 
 // Path is a seat's, in a folder.
 func Path(dir, tenant string) string { return filepath.Join(dir, tenant+socketEnd) }
@@ -94,13 +96,8 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", short)
 }
 
-// looking is held while this process has a lock file open.
-var looking sync.Mutex
-
-// Holder is the process that has the seat; 0: none.
-func Holder(path string) (int, error) {
-	looking.Lock()
-	defer looking.Unlock()
+// Holder is the process that has the seat; 0: none. The error is ErrUnreachable where it cannot be told.
+func Holder(ctx context.Context, path string) (int, error) {
 	f, err := os.OpenFile(lockPath(path), os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
@@ -110,19 +107,40 @@ func Holder(path string) (int, error) {
 	}
 	defer f.Close()
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-	if err := unix.FcntlFlock(f.Fd(), unix.F_GETLK, &lock); err != nil {
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
 		return 0, fmt.Errorf("look for a BGP speaker: %s: %w", f.Name(), err)
 	}
 	if lock.Type == unix.F_UNLCK {
 		return 0, nil
 	}
-	return int(lock.Pid), nil
+	conn, err := Dial(ctx, path)
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("%w (%s is locked, %s does not answer)", ErrUnreachable, f.Name(), path)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for a BGP speaker: %w", err)
+	}
+	defer conn.Close()
+	return listener(conn)
+}
+
+// listener is the process that opened the socket at the other end.
+func listener(conn net.Conn) (int, error) {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("look for a BGP speaker: %w", err)
+	}
+	var who *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) { who, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, failed); err != nil {
+		return 0, fmt.Errorf("look for a BGP speaker: ask whose its socket is: %w", err)
+	}
+	return int(who.Pid), nil
 }
 
 // Clear removes the files of a seat that nobody has. The error is ErrTaken where somebody has.
 func Clear(path string) error {
-	looking.Lock()
-	defer looking.Unlock()
 	if _, err := os.Lstat(filepath.Dir(path)); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -150,7 +168,7 @@ func takeLock(path string) (*os.File, error) {
 			return nil, err
 		}
 		lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
-		err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock)
+		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 			return nil, errors.Join(ErrTaken, f.Close())
 		}

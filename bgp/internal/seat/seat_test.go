@@ -7,14 +7,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain lets the test binary take a seat too: a lock keeps out other processes only.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "sit" {
-		if _, err := Take(os.Args[2]); err != nil {
+		if err := takeAndLook(os.Args[2]); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -24,6 +27,35 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// takeAndLook takes a seat and then does what some do that look for sockets of theirs: copy each descriptor, and close it.
+func takeAndLook(path string) error {
+	s, err := Take(path)
+	if err != nil {
+		return err
+	}
+	seats = append(seats, s)
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		fd, err := strconv.Atoi(f.Name())
+		if err != nil {
+			return err
+		}
+		if again, err := unix.Dup(fd); err == nil {
+			err = unix.Close(again)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// seats are kept until the process ends.
+var seats []*Seat
 
 // sit has another process take the seat; let it go by closing what is returned.
 func sit(t *testing.T, path string) (pid int, leave func()) {
@@ -54,11 +86,11 @@ func sit(t *testing.T, path string) (pid int, leave func()) {
 
 func TestASeatIsTakenForAsLongAsItsProcessLives(t *testing.T) {
 	path := Path(t.TempDir(), "Contoso")
-	if pid, err := Holder(path); pid != 0 || err != nil {
+	if pid, err := Holder(t.Context(), path); pid != 0 || err != nil {
 		t.Errorf("before anybody came, %d has it (%v)", pid, err)
 	}
 	want, leave := sit(t, path)
-	if pid, err := Holder(path); pid != want || err != nil {
+	if pid, err := Holder(t.Context(), path); pid != want || err != nil {
 		t.Errorf("%d has it, want %d (%v)", pid, want, err)
 	}
 	if _, err := Take(path); !errors.Is(err, ErrTaken) {
@@ -73,14 +105,14 @@ func TestASeatIsTakenForAsLongAsItsProcessLives(t *testing.T) {
 	}
 	conn.Close()
 	leave()
-	if pid, err := Holder(path); pid != 0 || err != nil {
+	if pid, err := Holder(t.Context(), path); pid != 0 || err != nil {
 		t.Errorf("after it left, %d has it (%v)", pid, err)
 	}
 	if tenants, err := Tenants(filepath.Dir(path)); err != nil || !slices.Equal(tenants, []string{"Contoso"}) {
 		t.Errorf("seats: %v, %v", tenants, err)
 	}
 	again, leave := sit(t, path)
-	if pid, err := Holder(path); pid != again || err != nil {
+	if pid, err := Holder(t.Context(), path); pid != again || err != nil {
 		t.Errorf("%d has it, want %d (%v)", pid, again, err)
 	}
 	leave()
