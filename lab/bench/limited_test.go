@@ -108,9 +108,9 @@ func (l *limited) datagrams(t testing.TB, d ratelimit.Direction) (in *net.UDPCon
 	return in, out
 }
 
-// pinger sends small packets of a class (IPv4's TOS) to the site, each after the answer to the last, and tells how long
-// each took, in seconds.
-func (l *limited) pinger(t testing.TB, class int) func(packets int) []float64 {
+// pinger sends UDP of a length and class (IPv4's TOS) to the site, each packet after the answer to the last, and tells how
+// long each took, in seconds.
+func (l *limited) pinger(t testing.TB, length, class int) func(packets int) []float64 {
 	t.Helper()
 	in, out := l.datagrams(t, ratelimit.Tx)
 	for _, c := range []net.Conn{in, out} {
@@ -121,7 +121,7 @@ func (l *limited) pinger(t testing.TB, class int) func(packets int) []float64 {
 		}))
 	}
 	go func() {
-		buffer := make([]byte, 64)
+		buffer := make([]byte, length)
 		for {
 			n, from, err := in.ReadFromUDPAddrPort(buffer)
 			if err != nil {
@@ -131,7 +131,7 @@ func (l *limited) pinger(t testing.TB, class int) func(packets int) []float64 {
 		}
 	}()
 	return func(packets int) (all []float64) {
-		buffer := make([]byte, 64)
+		buffer := make([]byte, length)
 		for range packets {
 			start := time.Now()
 			_ = out.SetReadDeadline(start.Add(lostAfter)) // a packet that is lost took that long
