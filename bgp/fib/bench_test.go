@@ -3,7 +3,6 @@ package fib
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"testing"
 )
 
@@ -21,24 +20,25 @@ func many(n int, hops ...string) []Route {
 func BenchmarkTable(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
 		one, other, gone := many(n, "10.1.0.1"), many(n, "10.2.0.1"), many(n)
+		update := func(routes []Route) func(*Table) { return func(t *Table) { t.Update(routes) } }
+		down := func(links ...string) func(*Table) { return func(t *Table) { t.SetDown(links) } }
+		nothing := func(*Table) {}
 		for _, c := range []struct {
 			name                  string
 			guard                 bool
 			prepare, change, undo func(*Table)
 		}{
-			{"install", false, nil, func(t *Table) { t.Update(one) }, func(t *Table) { t.Update(gone) }},
-			{"replace", false, func(t *Table) { t.Update(one) }, func(t *Table) { t.Update(other) }, func(t *Table) { t.Update(one) }},
-			{"withdraw", false, func(t *Table) { t.Update(one) }, func(t *Table) { t.Update(gone) }, func(t *Table) { t.Update(one) }},
-			{"withdrawGuarded", true, func(t *Table) { t.Update(one) }, func(t *Table) { t.Update(gone) }, func(t *Table) { t.Update(one) }},
-			{"tunnelDown", false, func(t *Table) { t.Update(one) }, func(t *Table) { t.SetDown([]string{"IfWe1"}) }, func(t *Table) { t.SetDown(nil) }},
-			{"readAll", false, func(t *Table) { t.Update(one) }, func(t *Table) { t.hear(news{all: true}); t.rouse() }, func(*Table) {}},
+			{"install", false, nothing, update(one), update(gone)},
+			{"replace", false, update(one), update(other), update(one)},
+			{"withdraw", false, update(one), update(gone), update(one)},
+			{"withdrawGuarded", true, update(one), update(gone), update(one)},
+			{"tunnelDown", false, update(one), down("IfWe1"), down()},
+			{"readAll", false, update(one), func(t *Table) { t.hear(news{all: true}); t.rouse() }, nothing},
 		} {
 			b.Run(fmt.Sprintf("%s/%dk", c.name, n/1000), func(b *testing.B) {
 				t := open(b, compartment(b), c.guard)
-				if c.prepare != nil {
-					c.prepare(t)
-					flush(b, t)
-				}
+				c.prepare(t)
+				flush(b, t)
 				for b.Loop() {
 					c.change(t)
 					flush(b, t)
@@ -52,5 +52,3 @@ func BenchmarkTable(b *testing.B) {
 		}
 	}
 }
-
-var _ = slices.Sort[[]int]
