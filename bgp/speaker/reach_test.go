@@ -11,8 +11,6 @@ import (
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-var ours6 = netip.MustParseAddr("fd00:254::2")
-
 func TestEquallyGoodPathsAreUsedTogether(t *testing.T) {
 	sites := compartment(t, ny, sfo)
 	config := configOf(sites...)
@@ -75,7 +73,6 @@ func TestIPv6RoutesOverASessionOfIPv4(t *testing.T) {
 	config.Sources = []netip.Addr{ours, ours6}
 	config.Networks = parsed([]string{"fd00:254::/64", "10.0.0.0/24"})
 	config.Peers[0].IPv6 = true
-	address(t, ours6)
 	remove := static(t, "fd01::1/128", "IfWe1")
 	defer remove()
 	speaking(t, config)

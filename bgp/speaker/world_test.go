@@ -5,12 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -77,9 +74,10 @@ func (s *site) speaks(change func(*bgp.Config), networks ...string) *os.Process 
 
 // Addresses of the worlds: the book's.
 var (
-	ours = netip.MustParseAddr("10.0.254.2")
-	ny   = netip.MustParseAddr("10.1.0.1")
-	sfo  = netip.MustParseAddr("10.2.0.1")
+	ours  = netip.MustParseAddr("10.0.254.2")
+	ours6 = netip.MustParseAddr("fd00:254::2")
+	ny    = netip.MustParseAddr("10.1.0.1")
+	sfo   = netip.MustParseAddr("10.2.0.1")
 )
 
 // site is a peer's namespace, reached by a link of ours with a host route, as a tunnel is.
@@ -101,9 +99,11 @@ func compartment(t testing.TB, addresses ...netip.Addr) []*site {
 	lo, err := here.LinkByName("lo")
 	must(t, err)
 	must(t, here.LinkSetUp(lo))
-	own := &netlink.Addr{IPNet: netlink.NewIPNet(ours.AsSlice())}
-	must(t, here.AddrReplace(lo, own))
-	t.Cleanup(func() { _ = here.AddrDel(lo, own) })
+	for _, a := range []netip.Addr{ours, ours6} {
+		own := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice()), Flags: unix.IFA_F_NODAD}
+		must(t, here.AddrReplace(lo, own))
+		t.Cleanup(func() { _ = here.AddrDel(lo, own) })
+	}
 	var sites []*site
 	for i, address := range addresses {
 		s := &site{t: t, ns: testenv.Namespace(t), link: "IfWe" + string(rune('1'+i)), addr: address, asn: 65413 + uint32(i)}
@@ -117,12 +117,19 @@ func compartment(t testing.TB, addresses ...netip.Addr) []*site {
 		must(t, here.LinkSetUp(link))
 		out, err := there.LinkByName("out")
 		must(t, err)
-		must(t, there.AddrAdd(out, &netlink.Addr{IPNet: netlink.NewIPNet(address.AsSlice())}))
+		to := ours
+		if address.Is6() {
+			to = ours6
+		}
+		must(t, there.AddrAdd(out, &netlink.Addr{IPNet: netlink.NewIPNet(address.AsSlice()), Flags: unix.IFA_F_NODAD}))
 		must(t, there.LinkSetUp(out))
-		must(t, there.RouteAdd(&netlink.Route{LinkIndex: out.Attrs().Index, Dst: netlink.NewIPNet(ours.AsSlice()),
+		// Our address is on no link, and of such a one no link tells a neighbour of IPv6.
+		must(t, there.NeighSet(&netlink.Neigh{LinkIndex: out.Attrs().Index, IP: to.AsSlice(), State: netlink.NUD_PERMANENT,
+			HardwareAddr: link.Attrs().HardwareAddr}))
+		must(t, there.RouteAdd(&netlink.Route{LinkIndex: out.Attrs().Index, Dst: netlink.NewIPNet(to.AsSlice()),
 			Scope: unix.RT_SCOPE_LINK, Src: address.AsSlice()}))
 		must(t, here.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: netlink.NewIPNet(address.AsSlice()),
-			Scope: unix.RT_SCOPE_LINK, Src: ours.AsSlice()}))
+			Scope: unix.RT_SCOPE_LINK, Src: to.AsSlice()}))
 		there.Close()
 		sites = append(sites, s)
 	}
@@ -204,142 +211,4 @@ func parsed(prefixes []string) []netip.Prefix {
 		all = append(all, netip.MustParsePrefix(prefix))
 	}
 	return all
-}
-
-// stateOf is a peer as the speaker shows it.
-func stateOf(t testing.TB, s *Speaker, name string) bgp.PeerState {
-	t.Helper()
-	peers, err := s.Peers(context.Background())
-	must(t, err)
-	i := slices.IndexFunc(peers, func(p bgp.PeerState) bool { return p.Name == name })
-	if i < 0 {
-		t.Fatalf("no peer %s among %+v", name, peers)
-	}
-	return peers[i]
-}
-
-// routesOf are the speaker's routes that a query chooses.
-func routesOf(t testing.TB, s *Speaker, query bgp.RouteQuery) []bgp.Route {
-	t.Helper()
-	var routes []bgp.Route
-	must(t, s.Routes(context.Background(), query, func(r bgp.Route) bool {
-		routes = append(routes, r)
-		return true
-	}))
-	return routes
-}
-
-// kernelRoute is the links of BGP's route for exactly a prefix in the kernel's table; "" where there is none.
-func kernelRoute(t testing.TB, prefix string) string {
-	t.Helper()
-	dst := netip.MustParsePrefix(prefix)
-	family := unix.AF_INET
-	if dst.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: unix.RTPROT_BGP}, netlink.RT_FILTER_PROTOCOL)
-	must(t, err)
-	for _, route := range routes {
-		if route.Dst == nil || route.Dst.String() != dst.String() {
-			continue
-		}
-		indexes := []int{route.LinkIndex}
-		for i, hop := range route.MultiPath {
-			indexes = append(indexes[:i], hop.LinkIndex)
-		}
-		var links []string
-		for _, index := range indexes {
-			l, err := netlink.LinkByIndex(index)
-			must(t, err)
-			links = append(links, l.Attrs().Name)
-		}
-		slices.Sort(links)
-		return strings.Join(links, ",")
-	}
-	return ""
-}
-
-// goes waits until the kernel has a route for prefix by link; "" for none.
-func goes(t testing.TB, prefix, link string) {
-	t.Helper()
-	testenv.Eventually(t, prefix+" goes by "+link+".", func() bool {
-		return kernelRoute(t, prefix) == link
-	})
-}
-
-// static adds a declared route by a link, and returns what takes it away.
-func static(t testing.TB, prefix, link string) (remove func()) {
-	t.Helper()
-	l, err := netlink.LinkByName(link)
-	must(t, err)
-	dst := netip.MustParsePrefix(prefix)
-	route := &netlink.Route{LinkIndex: l.Attrs().Index, Scope: unix.RT_SCOPE_LINK, Protocol: unix.RTPROT_STATIC,
-		Dst: &net.IPNet{IP: dst.Addr().AsSlice(), Mask: net.CIDRMask(dst.Bits(), dst.Addr().BitLen())}}
-	must(t, netlink.RouteAdd(route))
-	return func() { must(t, netlink.RouteDel(route)) }
-}
-
-// up waits until a peer is shown as established.
-func up(t testing.TB, s *Speaker, name string) {
-	t.Helper()
-	testenv.Eventually(t, name+" is shown as established", func() bool { return stateOf(t, s, name).State == bgp.Established })
-}
-
-// heard is what a peer was told last of each prefix: nil where it was withdrawn.
-func heard(peer *rawpeer.Peer) map[string][]gobgp.PathAttributeInterface {
-	told := map[string][]gobgp.PathAttributeInterface{}
-	for _, message := range peer.Heard() {
-		update, ok := message.Body.(*gobgp.BGPUpdate)
-		if !ok {
-			continue
-		}
-		for _, route := range update.WithdrawnRoutes {
-			told[route.NLRI.String()] = nil
-		}
-		for _, route := range update.NLRI {
-			told[route.NLRI.String()] = update.PathAttributes
-		}
-		for _, attribute := range update.PathAttributes {
-			switch a := attribute.(type) {
-			case *gobgp.PathAttributeMpReachNLRI:
-				for _, route := range a.Value {
-					told[route.NLRI.String()] = update.PathAttributes
-				}
-			case *gobgp.PathAttributeMpUnreachNLRI:
-				for _, route := range a.Value {
-					told[route.NLRI.String()] = nil
-				}
-			}
-		}
-	}
-	return told
-}
-
-// toldOnly waits until a peer was told exactly of the prefixes.
-func toldOnly(t testing.TB, peer *rawpeer.Peer, prefixes ...string) map[string][]gobgp.PathAttributeInterface {
-	t.Helper()
-	slices.Sort(prefixes)
-	var all map[string][]gobgp.PathAttributeInterface
-	testenv.Eventually(t, "the peer is told of "+strings.Join(prefixes, ", ")+" only", func() bool {
-		all = heard(peer)
-		var now []string
-		for prefix, attributes := range all {
-			if attributes != nil {
-				now = append(now, prefix)
-			}
-		}
-		slices.Sort(now)
-		return slices.Equal(now, prefixes)
-	})
-	return all
-}
-
-// address adds an address of our own.
-func address(t testing.TB, a netip.Addr) {
-	t.Helper()
-	lo, err := netlink.LinkByName("lo")
-	must(t, err)
-	own := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice()), Flags: unix.IFA_F_NODAD}
-	must(t, netlink.AddrAdd(lo, own))
-	t.Cleanup(func() { must(t, netlink.AddrDel(lo, own)) })
 }
