@@ -112,7 +112,8 @@ type Statement struct {
 
 	// Prefixes: the route's prefix is one of these.
 	Prefixes []PrefixRange
-	// ASPath are regular expressions over the path, numbers with single blanks between; one must match.
+	// ASPath are regular expressions over the path, numbers with single blanks between; one must match. In an export to an
+	// external peer our own number is in front already, and counts for PathLengthAtMost.
 	ASPath []string
 	// PathLengthAtMost, where not 0, is how many systems the path may have.
 	PathLengthAtMost uint32
