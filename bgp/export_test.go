@@ -27,3 +27,6 @@ var Hurried = Pace{again: 10 * time.Millisecond, longest: 100 * time.Millisecond
 
 // Strict takes a speaker that does not answer at once for one that hangs.
 var Strict = Pace{check: 500 * time.Millisecond, answer: 500 * time.Millisecond, stop: time.Second}
+
+// Patient waits for as long as it takes.
+var Patient = Pace{check: time.Hour, answer: time.Hour}

@@ -165,24 +165,20 @@ func (k *keeper) present(ctx context.Context) (*process, error) {
 	return nil, k.stop(ctx, true)
 }
 
-// fits tells whether the process can go on: it is in the compartment and speaks our protocol.
+// fits tells whether the process can go on: it is in the compartment, answers and speaks our protocol.
 func (k *keeper) fits(ctx context.Context, p *process) (bool, error) {
-	if p == k.told {
-		return true, nil
+	var status Status
+	if err := k.ask(ctx, k.pace.answer, http.MethodGet, wire.Status, nil, &status); err != nil || p == k.told {
+		return err == nil, err
 	}
 	inside, err := p.in(k.ns)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if !inside {
+	case !inside:
 		k.log.Warn("BGP speaker is in another namespace; it is exchanged", "event", "bgp", "pid", p.pid)
 		return false, nil
-	}
-	var status Status
-	if err := k.ask(ctx, k.pace.answer, http.MethodGet, wire.Status, nil, &status); err != nil {
-		return false, err
-	}
-	if status.Protocol != wire.Protocol {
+	case status.Protocol != wire.Protocol:
 		k.log.Info("BGP speaker is of another kind; it is exchanged", "event", "bgp", "pid", p.pid, "version", status.Version)
 		return false, nil
 	}

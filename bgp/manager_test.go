@@ -217,7 +217,7 @@ func TestARunFolderMayHaveALongerNameThanASocket(t *testing.T) {
 
 func TestASpeakerThatHangsHoldsUpNoOtherTenantAndIsExchanged(t *testing.T) {
 	w := newWorld(t)
-	m := w.manager()
+	m := w.manager(bgp.Patient)
 	contoso, woodgrove := testenv.Namespace(t), testenv.Namespace(t)
 	w.set(m, contoso, "Contoso", config("Contoso"))
 	w.set(m, woodgrove, "Woodgrove", config("Woodgrove"))
