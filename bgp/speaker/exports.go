@@ -20,8 +20,8 @@ func (b *policyBuilder) exports() []*api.Statement {
 			external = append(external, peer)
 		}
 	}
-	statements := b.wellKnown(external)
-	if !b.want.Transit {
+	var statements []*api.Statement
+	if !b.want.Transit { // First, since it is cheap, and GoBGP asks for every route and every peer.
 		statements = append(statements, statement(api.RouteAction_ROUTE_ACTION_REJECT,
 			&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_EXTERNAL}))
 		if len(external) > 0 {
@@ -31,6 +31,7 @@ func (b *policyBuilder) exports() []*api.Statement {
 			}))
 		}
 	}
+	statements = append(statements, b.wellKnown(external)...)
 	statements = append(statements, b.nextHops(internal)...)
 	for _, g := range groups(b.want.Peers, func(p bgp.Peer) []string { return p.Export }) {
 		statements = append(statements, b.declared(g, func(s *api.Statement, _ bgp.Statement) *api.Statement { return s })...)
