@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -96,20 +97,28 @@ func TestAStoppedPeerIsLeftAlone(t *testing.T) {
 }
 
 func TestAPeerThatIsFartherAwayThanDeclaredIsNotHeard(t *testing.T) {
-	sites := compartment(t, ny)
-	config := configOf(sites...)
-	config.Peers[0].SecurityHops = 1
-	s := speaking(t, config)
-	options := sites[0].options()
-	options.TTL = 254
-	if peer, err := rawpeer.Dial(t.Context(), options); err == nil {
-		if peer.Establish() == nil {
-			t.Error("a session with a TTL of 254 came up")
-		}
-		peer.Close()
+	for _, peer := range []netip.Addr{ny, netip.MustParseAddr("fd01::1")} {
+		t.Run(peer.String(), func(t *testing.T) {
+			sites := compartment(t, peer)
+			config := configOf(sites...)
+			config.Peers[0].SecurityHops = 1
+			options := sites[0].options()
+			if peer.Is6() {
+				config.Peers[0].LocalAddress, options.Remote, options.Identifier = ours6, ours6, ny
+			}
+			s := speaking(t, config)
+			options.TTL = 254
+			if peer, err := rawpeer.Dial(t.Context(), options); err == nil {
+				peer.Close()
+				t.Error("a connection with a TTL of 254 came about")
+			}
+			sites[0].connect(func(o *rawpeer.Options) {
+				*o = options
+				o.TTL = 255
+			})
+			up(t, s, "NY")
+		})
 	}
-	sites[0].connect(func(o *rawpeer.Options) { o.TTL = 255 })
-	up(t, s, "NY")
 }
 
 func TestAChangeOfOnePeerLeavesTheOthersSession(t *testing.T) {
