@@ -75,6 +75,7 @@ func (t *Table) carriedOut(s step) {
 		t.tidy(k)
 	case refuse:
 		t.withdrawn.add(k, true)
+		t.review = t.review || t.withdrawn.full()
 		if e, there := t.entries[k]; there {
 			e.lost = false
 			t.entries[k] = e

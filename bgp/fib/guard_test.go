@@ -114,6 +114,26 @@ func TestAWithdrawnPrefixIsOpenToWiderRoutesButNotToTheInternet(t *testing.T) {
 	}
 }
 
+func TestTooManyWithdrawnPrefixesPushTheOldestOut(t *testing.T) {
+	table := open(t, compartment(t), true)
+	table.mu.Lock()
+	table.withdrawn.most = 100
+	table.mu.Unlock()
+	table.Update(append(many(150, "10.1.0.1"), route("203.0.113.0/24", "10.1.0.1")))
+	flush(t, table)
+	table.Update([]Route{route("203.0.113.0/24")})
+	flush(t, table)
+	table.Update(many(150))
+	flush(t, table)
+	if s := table.Stats(); s.Withdrawn != 100 || s.Forgotten != 51 {
+		t.Errorf("stats are %+v", s)
+	}
+	left := installed(t, table.ns)
+	if len(left) != 100 || slices.Contains(left, "203.0.113.0/24 4294967293 unreachable") {
+		t.Errorf("%d prefixes are unreachable: %v", len(left), left)
+	}
+}
+
 // The kernel removes the routes of a link that goes, and does not tell.
 func TestPrefixesOfALinkThatGoesAreUnreachable(t *testing.T) {
 	ns := compartment(t)

@@ -184,6 +184,7 @@ func (t *Table) spread() (first *batch, then []step) {
 		guard := t.guard && (e.installed() || e.lost) && object == 0
 		if guard && !armed && t.covered(k) {
 			t.withdrawn.add(k, false)
+			t.review = t.review || t.withdrawn.full()
 			guard = false
 		}
 		before, after := plan(k, e, object, armed, guard)

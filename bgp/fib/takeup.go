@@ -98,10 +98,14 @@ func (t *Table) reviewWithdrawn() (first *batch, then []step) {
 		return first, then
 	}
 	t.review = false
-	for _, k := range t.withdrawn.surplus(MaxWithdrawn) {
-		t.withdrawn.forgotten++
-		then = append(then, step{key: k, action: admit})
-		t.withdrawn.remove(k)
+	if surplus := t.withdrawn.surplus(); len(surplus) > 0 {
+		t.log.Warn("prefixes that were withdrawn long ago are open to the Internet again, since too many were",
+			"given up", len(surplus), "kept", t.withdrawn.most)
+		for _, k := range surplus {
+			then = append(then, step{key: k, action: admit})
+			t.withdrawn.forgotten++
+			t.withdrawn.remove(k)
+		}
 	}
 	for k, w := range t.withdrawn.prefixes {
 		if first.full() || len(then) >= batchSteps {

@@ -9,6 +9,7 @@ type withdrawn struct {
 	count     uint64
 	armed     int
 	forgotten uint64
+	most      int
 }
 
 type withdrawal struct {
@@ -21,7 +22,7 @@ type withdrawnAt struct {
 	at  uint64
 }
 
-func newWithdrawn() withdrawn { return withdrawn{prefixes: map[key]withdrawal{}} }
+func newWithdrawn() withdrawn { return withdrawn{prefixes: map[key]withdrawal{}, most: MaxWithdrawn} }
 
 // add notes that a prefix went.
 func (w *withdrawn) add(k key, armed bool) {
@@ -69,10 +70,13 @@ func (w *withdrawn) remove(k key) {
 	}
 }
 
-// surplus are the oldest prefixes beyond limit.
-func (w *withdrawn) surplus(limit int) (keys []key) {
+// full tells whether there are more than may be kept.
+func (w *withdrawn) full() bool { return len(w.prefixes) > w.most }
+
+// surplus are the oldest prefixes, as many as there are too many.
+func (w *withdrawn) surplus() (keys []key) {
 	for _, at := range w.order {
-		if len(keys) >= len(w.prefixes)-limit {
+		if len(keys) >= len(w.prefixes)-w.most {
 			break
 		}
 		if w.prefixes[at.key].at == at.at {
