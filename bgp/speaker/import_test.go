@@ -25,6 +25,7 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 	sites := compartment(t, ny, sfo)
 	config := configOf(sites...)
 	config.Inside = parsed([]string{"10.0.0.0/24"})
+	defer static(t, "10.0.0.0/24", "IfWe2")() // so that machines are reachable
 	s := speaking(t, config)
 	peer := sites[0].connect()
 	stranger := rawpeer.Path(netip.MustParseAddr("10.9.9.9"), sites[0].asn)
@@ -35,6 +36,7 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 		updateOf(sites[0], []uint32{sites[0].asn, 0}, "10.5.0.0/24"),
 		rawpeer.Update(nil, [][]byte{rawpeer.Origin(0), setPath(sites[0].asn), rawpeer.NextHop(ny)}, parsed([]string{"10.5.1.0/24"})...),
 		rawpeer.Update(nil, stranger, netip.MustParsePrefix("10.6.0.0/24")),
+		rawpeer.Update(nil, rawpeer.Path(netip.MustParseAddr("10.0.0.9"), sites[0].asn), netip.MustParsePrefix("10.6.1.0/24")),
 		updateOf(sites[0], []uint32{sites[0].asn}, "10.7.0.0/24"),
 	} {
 		must(t, peer.Send(update))
@@ -51,7 +53,7 @@ func TestWhatNoPeerMayClaimIsRefusedAndShown(t *testing.T) {
 		"127.0.0.0/8": refusedMartian, "10.0.0.0/24": refusedInside, "10.0.0.128/25": refusedInside,
 		"0.0.0.0/0": refusedDefault, "10.2.0.1/32": refusedPinned, "10.3.0.0/24": refusedLoop,
 		"10.4.0.0/24": "the AS path does not begin with the peer's own number 65413", "10.5.0.0/24": refusedAS0,
-		"10.5.1.0/24": refusedSet,
+		"10.5.1.0/24": refusedSet, "10.6.1.0/24": refusedMachine,
 		"10.6.0.0/24": "next hop 10.9.9.9 is reachable by no route but BGP's", "10.7.0.0/24": "only path",
 	} {
 		if why[prefix] != want {

@@ -45,10 +45,24 @@ func (b *policyBuilder) imports(pinned []bgp.PrefixRange) []*api.Statement {
 	statements = append(statements, b.refuse(append(inside, pinned...), nil)...)
 	statements = append(statements, b.refuse(defaults, b.notAcceptingDefault())...)
 	statements = append(statements, b.loops()...)
+	statements = append(statements, b.machines()...)
 	for _, g := range groups(b.want.Peers, func(p bgp.Peer) []string { return p.Import }) {
 		statements = append(statements, b.declared(g, b.resolvable)...)
 	}
 	return append(statements, statement(api.RouteAction_ROUTE_ACTION_ACCEPT, &api.Conditions{NextHopInList: b.space}))
+}
+
+// machines refuses next hops in the virtual network: its hosts deliver to machines by what is declared, and would drop what
+// a machine is to send on.
+func (b *policyBuilder) machines() []*api.Statement {
+	var list []string
+	for _, prefix := range b.want.Inside {
+		list = append(list, prefix.String())
+	}
+	if len(list) == 0 {
+		return nil // which would be no condition at all
+	}
+	return []*api.Statement{statement(api.RouteAction_ROUTE_ACTION_REJECT, &api.Conditions{NextHopInList: list})}
 }
 
 // Bounds of what a route may carry. Expressions run over the whole of it, and every other peer waits meanwhile.

@@ -3,6 +3,7 @@ package speaker
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"bulkhead/bgp"
 
@@ -41,6 +42,7 @@ const (
 	refusedCommunities = "too many communities"
 	refusedSet         = "a set is in the AS path (RFC 9774)"
 	refusedAS0         = "AS 0 is in the path (RFC 7607)"
+	refusedMachine     = "the next hop is a machine of the virtual network, whose hosts deliver by declared records only"
 	refusedPolicy      = "refused by import policy"
 	refusedNextHop     = "the next hop is reachable by no route but BGP's"
 )
@@ -99,6 +101,8 @@ func (r *refusals) kind(path *apiutil.Path, route bgp.Route) string {
 		return refusedDefault
 	case own > int(peer.AllowOwnASN):
 		return refusedLoop
+	case slices.ContainsFunc(r.inside, func(i bgp.PrefixRange) bool { return i.Prefix.Contains(route.NextHop) }):
+		return refusedMachine
 	}
 	for _, prefix := range r.space {
 		if prefix.Contains(route.NextHop) {
