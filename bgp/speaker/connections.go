@@ -23,13 +23,48 @@ type connections struct{ since map[uint64]time.Time }
 // look ends the connections that have not become a session in attemptTime; established says which peers have one. It
 // returns the peers whose connections it ended.
 func (c *connections) look(now time.Time, established func(netip.Addr) bool) ([]netip.Addr, error) {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return nil, fmt.Errorf("look at BGP connections: %w", err)
-	}
 	before := c.since
 	c.since = map[uint64]time.Time{}
 	var ended []netip.Addr
+	err := eachConnection(func(own int, remote netip.Addr, inode uint64) {
+		if established(remote) {
+			return
+		}
+		since, known := before[inode]
+		if !known {
+			since = now
+		}
+		c.since[inode] = since
+		if now.Sub(since) >= attemptTime && unix.Shutdown(own, unix.SHUT_RDWR) == nil {
+			ended = append(ended, remote)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at BGP connections: %w", err)
+	}
+	return ended, nil
+}
+
+// received is how many octets came from a peer by the connections that there are; 0 also where that cannot be told.
+func received(peer netip.Addr) (octets uint64) {
+	_ = eachConnection(func(own int, remote netip.Addr, _ uint64) {
+		if remote != peer {
+			return
+		}
+		if info, err := unix.GetsockoptTCPInfo(own, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			octets += info.Bytes_received
+		}
+	})
+	return octets
+}
+
+// eachConnection calls do with the process's BGP connections: a descriptor that is do's own while it runs, the other end
+// and the socket's inode.
+func eachConnection(do func(own int, remote netip.Addr, inode uint64)) error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
 	for _, entry := range entries {
 		fd, err := strconv.Atoi(entry.Name())
 		if err != nil {
@@ -40,19 +75,12 @@ func (c *connections) look(now time.Time, established func(netip.Addr) bool) ([]
 		if err != nil {
 			continue // closed meanwhile
 		}
-		if remote, inode, ok := connection(own); ok && !established(remote) {
-			since, known := before[inode]
-			if !known {
-				since = now
-			}
-			c.since[inode] = since
-			if now.Sub(since) >= attemptTime && unix.Shutdown(own, unix.SHUT_RDWR) == nil {
-				ended = append(ended, remote)
-			}
+		if remote, inode, ok := connection(own); ok {
+			do(own, remote, inode)
 		}
 		_ = unix.Close(own)
 	}
-	return ended, nil
+	return nil
 }
 
 // connection is the other end of a TCP connection with a BGP port on one side, and the socket's inode.

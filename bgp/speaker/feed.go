@@ -14,8 +14,9 @@ import (
 
 // feed hands GoBGP's best paths to the kernel's table. GoBGP tells them one by one.
 type feed struct {
-	table *fib.Table
-	asn   uint32
+	table  *fib.Table
+	asn    uint32
+	memory *memory
 
 	mu     sync.Mutex
 	closed bool
@@ -33,8 +34,8 @@ type usedPath struct {
 }
 
 // newFeed makes a feed for most paths to a prefix at the same time.
-func newFeed(table *fib.Table, asn uint32, most int) *feed {
-	f := &feed{table: table, asn: asn, most: most}
+func newFeed(table *fib.Table, asn uint32, most int, memory *memory) *feed {
+	f := &feed{table: table, asn: asn, most: most, memory: memory}
 	if most > 1 {
 		f.used = map[netip.Prefix][]usedPath{}
 	}
@@ -78,6 +79,7 @@ func (f *feed) take(paths []*apiutil.Path, _ time.Time) {
 		return
 	}
 	f.taken += uint64(len(paths))
+	f.memory.took(len(paths))
 	routes := make([]fib.Route, 0, len(paths))
 	for _, path := range paths {
 		prefix, ok := prefixOf(path.Nlri)

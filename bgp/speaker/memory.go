@@ -3,30 +3,56 @@ package speaker
 import (
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 )
 
+// Hundreds of speakers share a machine, each with little to do most of the time: memory is to be small then, and is
+// collected often. While routes come by the thousand, that alone would take half of the time.
 const (
-	// quietTime is how long no route comes after a burst until memory is given back.
-	quietTime = 3 * time.Second
+	// collectAtRest and collectInBurst are the shares of garbage, in per cent of what is in use, at which memory is collected.
+	collectAtRest, collectInBurst = 50, 200
+	// A burst is so many routes in so short a time. It is over when fewer came in such a time.
+	burst     = 2000
+	burstTime = 2 * time.Second
 	// worthIt is how much must be there to give back, in bytes.
 	worthIt = 4 << 20
 )
 
-// memory gives back what a burst of routes took and the table does not need: as much again as the table.
+// memory sees to how memory is collected, and gives back what a burst of routes took and the table does not need: as much
+// again as the table. The zero value is at rest.
 type memory struct {
-	taken  uint64
-	since  time.Time
+	// taken counts routes. window is what it was when the last time for a burst began, at since.
+	taken, window atomic.Uint64
+	since         time.Time
+	busy          atomic.Bool
+	// rested: memory was given back since the last burst.
 	rested bool
 }
 
-// look is told how many routes were taken until now.
-func (m *memory) look(now time.Time, taken uint64) {
-	if taken != m.taken || m.since.IsZero() {
-		m.taken, m.since, m.rested = taken, now, false
+// took is told of routes as they come.
+func (m *memory) took(routes int) {
+	if m.taken.Add(uint64(routes))-m.window.Load() > burst && m.busy.CompareAndSwap(false, true) {
+		debug.SetGCPercent(collectInBurst)
+	}
+}
+
+// look ends a burst when it is over. One goroutine calls it now and then.
+func (m *memory) look(now time.Time) {
+	if now.Sub(m.since) < burstTime {
 		return
 	}
-	if m.rested || now.Sub(m.since) < quietTime {
+	taken := m.taken.Load()
+	came := taken - m.window.Swap(taken)
+	m.since = now
+	if came > burst {
+		m.rested = false
+		return
+	}
+	if m.busy.CompareAndSwap(true, false) {
+		debug.SetGCPercent(collectAtRest)
+	}
+	if m.rested {
 		return
 	}
 	m.rested = true

@@ -16,18 +16,15 @@ import (
 	"bulkhead/bgp/internal/wire"
 )
 
-// Hundreds of these processes share a machine, each with little to do most of the time.
-const (
-	collectAt = 50 // per cent of garbage at which memory is collected
-	atOnce    = 2  // CPUs that one speaker keeps busy
-)
+// atOnce is how many CPUs one speaker keeps busy. Hundreds of these processes share a machine.
+const atOnce = 2
 
 // Run is the life of a speaker's process: it takes the compartment's one place, says on the standard output that it is
 // there, or why it cannot be, and speaks until a daemon stops it on the socket, or ctx ends. It logs to the standard
 // error, and goes on when nobody reads that any more.
 func Run(ctx context.Context, socket string, options Options) error {
 	signal.Ignore(syscall.SIGPIPE)
-	debug.SetGCPercent(collectAt)
+	debug.SetGCPercent(collectAtRest)
 	runtime.GOMAXPROCS(min(atOnce, runtime.NumCPU()))
 	lines := newLog(os.Stderr)
 	defer lines.close()

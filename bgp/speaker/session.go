@@ -106,4 +106,9 @@ type sample struct {
 	at             time.Time
 	// warned: the limit of prefixes is near, and that was said.
 	warned bool
+	// grew: received had become more. heard are the octets that had come from the peer by then, where it has many prefixes.
+	grew  bool
+	heard uint64
+	// counted is when that was.
+	counted time.Time
 }

@@ -44,6 +44,7 @@ type Speaker struct {
 	// journal is what GoBGP's log tells of peers; wake has the sessions looked at now.
 	journal *journal
 	wake    chan struct{}
+	memory  memory
 
 	mu     sync.Mutex
 	closed bool

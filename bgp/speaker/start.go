@@ -52,7 +52,7 @@ func (s *Speaker) start(ctx context.Context, want *bgp.Config) error {
 		running.Stop()
 		return err
 	}
-	taking := newFeed(s.table, want.ASN, want.MaximumPaths)
+	taking := newFeed(s.table, want.ASN, want.MaximumPaths, &s.memory)
 	watching, stop := context.WithCancel(s.life)
 	for _, watch := range []struct {
 		callbacks server.WatchEventMessageCallbacks

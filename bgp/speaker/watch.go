@@ -16,7 +16,12 @@ const (
 	// Connections are looked at this often.
 	connectionLook = 5 * time.Second
 	// lookShare bounds the time that looking takes: GoBGP counts a peer's prefixes one by one, and everything waits.
-	lookShare = 50
+	// While routes come it waits itself, so that there is a bound to that.
+	lookShare   = 50
+	longestWait = 2 * time.Second
+	// A peer with many prefixes that has said no more than a few KEEPALIVEs since is looked at this often only.
+	quietLook   = 10 * time.Second
+	quietOctets = 64
 )
 
 // rouse has the sessions looked at now.
@@ -35,7 +40,6 @@ func (s *Speaker) watchOver() {
 	defer timer.Stop()
 	var open connections
 	var opened time.Time
-	var memory memory
 	for {
 		select {
 		case <-s.life.Done():
@@ -44,13 +48,13 @@ func (s *Speaker) watchOver() {
 		case <-s.wake:
 		}
 		began := time.Now()
-		next, taken := s.look(began)
+		next := s.look(began)
 		if began.Sub(opened) >= connectionLook {
 			opened = began
 			s.lookAtConnections(&open, began)
 		}
-		memory.look(began, taken)
-		timer.Reset(max(next, lookShare*time.Since(began)))
+		s.memory.look(began)
+		timer.Reset(max(next, min(lookShare*time.Since(began), longestWait)))
 	}
 }
 
@@ -70,15 +74,14 @@ func (s *Speaker) lookAtConnections(open *connections, now time.Time) {
 	}
 }
 
-// look looks at all sessions, and tells when to look again and how many routes were taken until now.
-func (s *Speaker) look(now time.Time) (next time.Duration, taken uint64) {
+// look looks at all sessions, and tells when to look again.
+func (s *Speaker) look(now time.Time) (next time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next = idleLook
 	if s.server == nil || s.closed {
-		return next, 0
+		return next
 	}
-	taken = s.feed.count()
 	for address, one := range s.sessions {
 		if !one.there {
 			continue
@@ -99,18 +102,25 @@ func (s *Speaker) look(now time.Time) (next time.Duration, taken uint64) {
 			next = busyLook
 		}
 	}
-	return next, taken
+	return next
 }
 
 // lookAt looks at an established session, and tells whether it has more prefixes than before. The caller holds s.mu.
 func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows bool, err error) {
+	was := one.sample
+	var heard uint64
+	if was.received > manyPrefixes {
+		heard = received(address)
+		if !was.grew && heard-was.heard <= quietOctets && now.Sub(was.counted) < quietLook {
+			return false, nil
+		}
+	}
 	var seen *api.Peer
 	request := &api.ListPeerRequest{Address: address.String()}
 	if err := s.server.ListPeer(s.life, request, func(p *api.Peer) { seen = p }); err != nil || seen == nil {
 		return false, err
 	}
-	was := one.sample
-	is := sample{sent: seen.GetState().GetMessages().GetSent().GetTotal(), at: now, warned: was.warned}
+	is := sample{sent: seen.GetState().GetMessages().GetSent().GetTotal(), at: now, warned: was.warned, heard: heard, counted: now}
 	if is.sent == was.sent && !was.at.IsZero() {
 		is.at = was.at
 	}
@@ -119,7 +129,7 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	for _, family := range seen.GetAfiSafis() {
 		most = max(most, family.GetState().GetReceived())
 	}
-	is.received = most
+	is.received, is.grew = most, most > was.received
 	one.sample = is
 	switch limit := uint64(one.peer.MaximumPrefixes); {
 	case agreed == 0 && one.peer.HoldTime > 0:
@@ -136,7 +146,7 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	case limit > 0 && most < limit*uint64(one.peer.WarnAt)/200:
 		one.sample.warned = false
 	}
-	return most > was.received, nil
+	return is.grew, nil
 }
 
 // shutOut ends the session with a peer that told too much, and keeps it out for as long as is declared. The caller holds
