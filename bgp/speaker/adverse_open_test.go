@@ -147,6 +147,37 @@ func TestStrangersAtThePortAreLetGo(t *testing.T) {
 	}
 }
 
+// A connection of the peer's that says nothing, while its session comes up by another, does not keep the session from
+// coming up for long: GoBGP would wait for it for ever.
+func TestASilentConnectionDoesNotKeepASessionAway(t *testing.T) {
+	all := sites(t, 1)
+	s := all[0]
+	want := config(all)
+	want.Peers[0].Passive = false
+	listener, err := rawpeer.Await(s.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	r := start(t, want)
+	silent := dial(t, s.options()) // and never a word
+	defer silent.Close()
+	outgoing, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outgoing.Close()
+	// The peer takes up the speaker's own connection. The speaker drops the silent one, on this try or the next.
+	go func() {
+		for err := outgoing.Establish(); err != nil; err = outgoing.Establish() {
+			if outgoing, err = listener.Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	eventually(t, time.Minute, "the session is established", func() bool { return r.peer(t, s.name).State == bgp.Established })
+}
+
 // eventually waits longer than testenv.Eventually does.
 func eventually(t *testing.T, most time.Duration, what string, ok func() bool) {
 	t.Helper()

@@ -12,22 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attemptTime is how long a connection may take to become a session. GoBGP gives one that came in 240 s for its OPEN and
-// takes no other meanwhile; and it waits for ever on one that stays silent while its own comes up.
-const attemptTime = 20 * time.Second
+// attemptTime is how long a connection may take to become a session, if the other end says nothing; otherwise twice that.
+// GoBGP gives one that came in 240 s for its OPEN and takes no other meanwhile; and it waits for ever on one that stays
+// silent while its own comes up.
+const attemptTime = 10 * time.Second
 
 // connections keeps an eye on the process's own BGP connections, beside GoBGP. since says when each was first seen, by the
 // socket's inode.
 type connections struct{ since map[uint64]time.Time }
 
-// look ends the connections that have not become a session in attemptTime; established says which peers have one. It
-// returns the peers whose connections it ended.
-func (c *connections) look(now time.Time, established func(netip.Addr) bool) ([]netip.Addr, error) {
+// look ends the connections that have not become a session in attemptTime; established says of which ends that is not to be
+// asked. It returns the peers whose connections it ended.
+func (c *connections) look(now time.Time, established func(local, remote netip.Addr) bool) ([]netip.Addr, error) {
 	before := c.since
 	c.since = map[uint64]time.Time{}
 	var ended []netip.Addr
-	err := eachConnection(func(own int, remote netip.Addr, inode uint64) {
-		if established(remote) {
+	err := eachConnection(func(fd int, local, remote netip.Addr, inode uint64) {
+		if established(local, remote) {
 			return
 		}
 		since, known := before[inode]
@@ -35,70 +36,72 @@ func (c *connections) look(now time.Time, established func(netip.Addr) bool) ([]
 			since = now
 		}
 		c.since[inode] = since
-		if now.Sub(since) >= attemptTime && unix.Shutdown(own, unix.SHUT_RDWR) == nil {
+		patience := attemptTime
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.Bytes_received > 0 {
+			// Another of the same peer's that is silent may be what it waits for.
+			patience *= 2
+		}
+		if now.Sub(since) >= patience && unix.Shutdown(fd, unix.SHUT_RDWR) == nil {
 			ended = append(ended, remote)
 		}
 	})
-	if err != nil {
-		return nil, fmt.Errorf("look at BGP connections: %w", err)
-	}
-	return ended, nil
+	return ended, err
 }
 
 // received is how many octets came from a peer by the connections that there are; 0 also where that cannot be told.
 func received(peer netip.Addr) (octets uint64) {
-	_ = eachConnection(func(own int, remote netip.Addr, _ uint64) {
+	_ = eachConnection(func(fd int, _, remote netip.Addr, _ uint64) {
 		if remote != peer {
 			return
 		}
-		if info, err := unix.GetsockoptTCPInfo(own, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
 			octets += info.Bytes_received
 		}
 	})
 	return octets
 }
 
-// eachConnection calls do with the process's BGP connections: a descriptor that is do's own while it runs, the other end
-// and the socket's inode.
-func eachConnection(do func(own int, remote netip.Addr, inode uint64)) error {
+// eachConnection calls fn for each of the process's own BGP connections, with a descriptor that is good until fn returns,
+// both ends, and the socket's inode.
+func eachConnection(fn func(fd int, local, remote netip.Addr, inode uint64)) error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return err
+		return fmt.Errorf("look at BGP connections: %w", err)
 	}
 	for _, entry := range entries {
-		fd, err := strconv.Atoi(entry.Name())
+		number, err := strconv.Atoi(entry.Name())
 		if err != nil {
 			continue
 		}
 		// A descriptor of our own: GoBGP may close its own at any time, and another file take the number.
-		own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		fd, err := unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			continue // closed meanwhile
 		}
-		if remote, inode, ok := connection(own); ok {
-			do(own, remote, inode)
+		if local, remote, inode, ok := connection(fd); ok {
+			fn(fd, local, remote, inode)
 		}
-		_ = unix.Close(own)
+		_ = unix.Close(fd)
 	}
 	return nil
 }
 
-// connection is the other end of a TCP connection with a BGP port on one side, and the socket's inode.
-func connection(fd int) (netip.Addr, uint64, bool) {
-	remote, ok := endpoint(unix.Getpeername(fd))
+// connection is the ends of a TCP connection with a BGP port on one side, and the socket's inode.
+func connection(fd int) (local, remote netip.Addr, inode uint64, ok bool) {
+	there, ok := endpoint(unix.Getpeername(fd))
 	if !ok {
-		return netip.Addr{}, 0, false
+		return local, remote, 0, false
 	}
-	local, ok := endpoint(unix.Getsockname(fd))
-	if !ok || remote.Port() != gobgp.BGP_PORT && local.Port() != gobgp.BGP_PORT {
-		return netip.Addr{}, 0, false
+	here, ok := endpoint(unix.Getsockname(fd))
+	if !ok || here.Port() != gobgp.BGP_PORT && there.Port() != gobgp.BGP_PORT {
+		return local, remote, 0, false
 	}
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	var stat unix.Stat_t
 	if err != nil || kind != unix.SOCK_STREAM || unix.Fstat(fd, &stat) != nil {
-		return netip.Addr{}, 0, false
+		return local, remote, 0, false
 	}
-	return remote.Addr().Unmap(), stat.Ino, true
+	return here.Addr().Unmap(), there.Addr().Unmap(), stat.Ino, true
 }
 
 // endpoint is the address that the kernel returned; not ok: the descriptor is no Internet socket with such an end.

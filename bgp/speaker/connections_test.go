@@ -46,8 +46,8 @@ func TestConnectionsThatBecomeNoSessionAreEnded(t *testing.T) {
 	session, sessions := dial(peers, "127.0.0.3")
 	other, otherEnd := dial(others, "127.0.0.4")
 
-	established := func(a netip.Addr) bool {
-		return a == netip.MustParseAddr("127.0.0.3") || a == netip.MustParseAddr("127.0.0.1")
+	established := func(_, remote netip.Addr) bool {
+		return remote == netip.MustParseAddr("127.0.0.3") || remote == netip.MustParseAddr("127.0.0.1")
 	}
 	c, now := &connections{}, time.Now()
 	for _, step := range []struct {

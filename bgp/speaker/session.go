@@ -102,8 +102,9 @@ func (one *session) fail(reason string) { one.lastError, one.lastErrorAt = reaso
 // sample is what was counted of an established session last.
 type sample struct {
 	// received are the prefixes of the family that has most, sent all messages, which became more at last at this time.
-	received, sent uint64
-	at             time.Time
+	// refreshes is how often the peer asked for all routes.
+	received, sent, refreshes uint64
+	at                        time.Time
 	// warned: the limit of prefixes is near, and that was said.
 	warned bool
 	// grew: received had become more. heard are the octets that had come from the peer by then, where it has many prefixes.

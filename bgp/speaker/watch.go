@@ -15,6 +15,8 @@ const (
 	busyLook = 200 * time.Millisecond
 	// Connections are looked at this often.
 	connectionLook = 5 * time.Second
+	// mostRefreshes is how often a peer may ask for all routes between two looks. Each time costs as much as all routes do.
+	mostRefreshes = 10
 	// lookShare bounds the time that looking takes: GoBGP counts a peer's prefixes one by one, and everything waits.
 	// While routes come it waits itself, so that there is a bound to that.
 	lookShare   = 50
@@ -40,6 +42,7 @@ func (s *Speaker) watchOver() {
 	defer timer.Stop()
 	var open connections
 	var opened time.Time
+	var over excess
 	for {
 		select {
 		case <-s.life.Done():
@@ -49,23 +52,27 @@ func (s *Speaker) watchOver() {
 		}
 		began := time.Now()
 		next := s.look(began)
+		next = max(next, min(lookShare*time.Since(began), longestWait))
 		if began.Sub(opened) >= connectionLook {
 			opened = began
 			s.lookAtConnections(&open, began)
 		}
+		s.lookAtExcess(&over, began)
 		s.memory.look(began)
-		timer.Reset(max(next, min(lookShare*time.Since(began), longestWait)))
+		timer.Reset(next)
 	}
 }
 
 // lookAtConnections ends connections that come to no session.
 func (s *Speaker) lookAtConnections(open *connections, now time.Time) {
-	ended, err := open.look(now, func(address netip.Addr) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		one, ok := s.sessions[address]
-		return ok && one.established()
-	})
+	s.mu.Lock()
+	ours, up := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for address, one := range s.sessions {
+		ours[one.peer.LocalAddress] = true
+		up[address] = one.established()
+	}
+	s.mu.Unlock()
+	ended, err := open.look(now, func(local, remote netip.Addr) bool { return !ours[local] || up[remote] })
 	if err != nil {
 		s.log.Error("connections that come to no session are not looked for", "error", err)
 	}
@@ -120,7 +127,9 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	if err := s.server.ListPeer(s.life, request, func(p *api.Peer) { seen = p }); err != nil || seen == nil {
 		return false, err
 	}
-	is := sample{sent: seen.GetState().GetMessages().GetSent().GetTotal(), at: now, warned: was.warned, heard: heard, counted: now}
+	messages := seen.GetState().GetMessages()
+	is := sample{sent: messages.GetSent().GetTotal(), refreshes: messages.GetReceived().GetRefresh(), at: now,
+		warned: was.warned, heard: heard, counted: now}
 	if is.sent == was.sent && !was.at.IsZero() {
 		is.at = was.at
 	}
@@ -136,8 +145,11 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 		return false, s.again(s.life, one, "the peer wants no hold timer, and we do")
 	case agreed > 0 && now.Sub(is.at) > agreed+one.peer.KeepaliveInterval:
 		return false, s.again(s.life, one, "the peer takes nothing any more (RFC 9687)")
+	case is.refreshes > was.refreshes+mostRefreshes && !was.at.IsZero():
+		return false, s.keepOut(one, "the peer asks for all routes over and over (route refresh)", max(one.peer.RestartAfter, excessTime))
 	case limit > 0 && most > limit:
-		return false, s.shutOut(one, most)
+		why := fmt.Sprintf("%d prefixes, of %d that it may have", most, one.peer.MaximumPrefixes)
+		return false, s.keepOut(one, why, one.peer.RestartAfter)
 	case limit > 0 && one.peer.WarnAt > 0 && most > limit*uint64(one.peer.WarnAt)/100:
 		if !is.warned {
 			s.log.Warn("BGP peer nears its limit of prefixes", "peer", one.peer.Name, "prefixes", most, "limit", limit)
@@ -149,15 +161,14 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	return is.grew, nil
 }
 
-// shutOut ends the session with a peer that told too much, and keeps it out for as long as is declared. The caller holds
-// s.mu.
-func (s *Speaker) shutOut(one *session, prefixes uint64) error {
-	why := fmt.Sprintf("%d prefixes, of %d that it may have", prefixes, one.peer.MaximumPrefixes)
+// keepOut ends the session with a peer that made too much of us, and keeps it out for that long; 0: until an operator
+// resets it. The caller holds s.mu.
+func (s *Speaker) keepOut(one *session, why string, back time.Duration) error {
 	err := s.takeOut(s.life, one, why)
 	one.overLimit = true
-	if one.peer.RestartAfter > 0 {
+	if back > 0 {
 		address := one.peer.Address
-		one.back = time.AfterFunc(one.peer.RestartAfter, func() { s.readmit(s.life, address) })
+		one.back = time.AfterFunc(back, func() { s.readmit(s.life, address) })
 	}
 	return err
 }
