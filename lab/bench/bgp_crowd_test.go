@@ -101,7 +101,7 @@ func benchmarkIdle(b *testing.B) {
 		must(b, "tell a route", f.say(announcements(w.config.Peers[0], 0, 1)))
 		must(b, "wait for a route", watch.until(1, f.ended))
 		<-time.After(calm)
-		b.Logf("%d processes: written %.1f MB, private %.1f MB", len(r.processes()), float64(privateMemory(b, r, written))/1e6,
+		b.Logf("%d processes: anonymous %.1f MB, private %.1f MB", len(r.processes()), float64(privateMemory(b, r, anonymous))/1e6,
 			float64(privateMemory(b, r, private))/1e6)
 		return float64(privateMemory(b, r, private)) / 1e6
 	}

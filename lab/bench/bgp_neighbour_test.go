@@ -53,7 +53,7 @@ func benchmarkNeighbour(b *testing.B) {
 	}
 }
 
-// pulse is a route that comes and goes.
+// pulse is a route that comes and goes, every few milliseconds: the machine has time for others meanwhile.
 type pulse struct {
 	t          testing.TB
 	watch      *routeWatch
@@ -74,11 +74,13 @@ func newPulse(t testing.TB, w *bgpWorld) *pulse {
 // beat lets the route come and go until done.
 func (p *pulse) beat(done <-chan time.Time) (all pulses) {
 	p.t.Helper()
+	next := time.NewTicker(5 * time.Millisecond)
+	defer next.Stop()
 	for {
 		select {
 		case <-done:
 			return all
-		default:
+		case <-next.C:
 		}
 		start := time.Now()
 		must(p.t, "tell a route", p.feeder.say(p.come))
