@@ -55,7 +55,7 @@ func TestAPeerWithTooManyPrefixesIsKeptOut(t *testing.T) {
 		}
 		return true
 	})
-	<-peer.Ended()
+	over(t, peer)
 	if n := peer.Notification(); n == nil || n.ErrorCode != gobgp.BGP_ERROR_CEASE {
 		t.Errorf("the session ended with %+v, want a Cease", n)
 	}

@@ -55,7 +55,7 @@ func TestAWrongOpenIsAnsweredAndTold(t *testing.T) {
 			peer := dial(t, options)
 			peer.Listen()
 			send(t, peer, open)
-			<-peer.Ended()
+			over(t, peer)
 			if n := peer.Notification(); n == nil || n.ErrorCode != c.code || n.ErrorSubcode != c.subcode {
 				t.Errorf("the answer is %+v, want %d/%d", n, c.code, c.subcode)
 			}
@@ -75,7 +75,7 @@ func TestASessionWithoutHoldTimerIsRefused(t *testing.T) {
 	options := s.options()
 	options.HoldTime = 0
 	peer := establish(t, options)
-	<-peer.Ended()
+	over(t, peer)
 	testenv.Eventually(t, "an operator is told", func() bool { return r.peer(t, s.name).LastError != "" })
 	if learned(t, prefix("10.30.0.0/16")) {
 		t.Error("a route of it is in the kernel")

@@ -25,7 +25,7 @@ func TestAnotherPasswordEndsASession(t *testing.T) {
 	if err := r.Set(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}
-	<-peer.Ended()
+	over(t, peer)
 	if one, err := rawpeer.Dial(context.Background(), options); err == nil {
 		one.Close()
 		t.Error("the first password still connects")
@@ -36,7 +36,7 @@ func TestAnotherPasswordEndsASession(t *testing.T) {
 	if err := r.Set(t.Context(), config(all)); err != nil {
 		t.Fatal(err)
 	}
-	<-peer.Ended()
+	over(t, peer)
 	establish(t, s.options())
 }
 

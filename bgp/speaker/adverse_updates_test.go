@@ -120,7 +120,7 @@ func TestBrokenFramesEndTheSessionOfTheirPeerOnly(t *testing.T) {
 			binary.BigEndian.PutUint16(c.message[16:], uint16(len(c.message)))
 		}
 		send(t, peer, c.message)
-		<-peer.Ended()
+		over(t, peer)
 		n := peer.Notification()
 		if n == nil || n.ErrorCode != c.code || c.subcode != 0 && n.ErrorSubcode != c.subcode {
 			t.Errorf("%s: the session ended with %+v, want %d/%d", c.name, n, c.code, c.subcode)

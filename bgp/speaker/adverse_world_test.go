@@ -292,3 +292,13 @@ func (l *lines) contains(words ...string) bool {
 	}
 	return false
 }
+
+// over waits until the speaker has ended a connection.
+func over(t *testing.T, peer *rawpeer.Peer) {
+	t.Helper()
+	select {
+	case <-peer.Ended():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the speaker has not ended the connection in 20 s")
+	}
+}
