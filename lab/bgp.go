@@ -19,7 +19,7 @@ type BGP struct {
 	Networks   []netip.Prefix
 	Neighbours []Neighbour
 	// GracefulRestart (RFC 4724): what neighbours learned stays for that long while the router starts again, and the other
-	// way round; 0: it does not.
+	// way round; 0: it does not, which neither FRR nor BIRD has as its default.
 	GracefulRestart time.Duration
 }
 
@@ -47,6 +47,8 @@ type Neighbour struct {
 type Speaker interface {
 	// Load gives it another configuration. BIRD keeps the sessions that are declared as before, FRR starts all anew.
 	Load(ctx context.Context, want BGP) error
+	// Configure gives it a configuration in its own words.
+	Configure(ctx context.Context, text string) error
 	// Session is the session with a neighbour.
 	Session(ctx context.Context, neighbour netip.Addr) (Session, error)
 	// Best are the best paths by prefix, as AS numbers with blanks between; its own have none.
@@ -61,8 +63,8 @@ type Speaker interface {
 // Session is what an implementation says of a session.
 type Session struct {
 	Established bool
-	// Since tells one life of the session from the next: it changes whenever the session comes up anew.
-	Since string
+	// Since is when it came to its state, give or take a second.
+	Since time.Time
 	// State is the implementation's own word, LastError why the session is not up, or was not.
 	State, LastError string
 }
@@ -83,6 +85,19 @@ func (s *Site) Speak(ctx context.Context, start Implementation, want BGP) error 
 	s.Speaker = speaker
 	s.lab.onClose(speaker.Stop)
 	return nil
+}
+
+// Pair gives the tunnel interface another pair of ends, the router's own address first, until Silence.
+func (s *Site) Pair(near, far netip.Addr) error {
+	s.farEnds[far] = near
+	return s.raiseTunnel()
+}
+
+// Silence ends what Speak started: the virtual network is reached by a static route again.
+func (s *Site) Silence() error {
+	err := s.Speaker.Stop()
+	s.Speaker, s.farEnds = nil, nil
+	return errors.Join(err, s.raiseTunnel())
 }
 
 // point makes the tunnel a line to the neighbours in the virtual network, which are its other end.

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // birdPath is Debian's BIRD 2.
@@ -23,7 +25,7 @@ type Bird struct {
 // StartBird is the [Implementation] that runs BIRD.
 func StartBird(ctx context.Context, n *Node, dir string, want BGP) (Speaker, error) {
 	b := &Bird{node: n, dir: dir, socket: filepath.Join(dir, "ctl")}
-	if err := b.write(want); err != nil {
+	if err := b.write(birdConfig(want)); err != nil {
 		return nil, err
 	}
 	var err error
@@ -37,19 +39,22 @@ func StartBird(ctx context.Context, n *Node, dir string, want BGP) (Speaker, err
 
 func (b *Bird) config() string { return filepath.Join(b.dir, "bird.conf") }
 
-func (b *Bird) write(want BGP) error {
+func (b *Bird) write(text string) error {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return fmt.Errorf("configure BIRD: %w", err)
 	}
-	if err := os.WriteFile(b.config(), []byte(birdConfig(want)), 0o600); err != nil {
+	if err := os.WriteFile(b.config(), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("configure BIRD: %w", err)
 	}
 	return nil
 }
 
 // Load implements [Speaker].
-func (b *Bird) Load(ctx context.Context, want BGP) error {
-	if err := b.write(want); err != nil {
+func (b *Bird) Load(ctx context.Context, want BGP) error { return b.Configure(ctx, birdConfig(want)) }
+
+// Configure implements [Speaker].
+func (b *Bird) Configure(ctx context.Context, text string) error {
+	if err := b.write(text); err != nil {
 		return err
 	}
 	said, err := b.ask(ctx, "configure")
@@ -68,7 +73,7 @@ func (b *Bird) ask(ctx context.Context, words ...string) (string, error) {
 func birdConfig(want BGP) string {
 	var t strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&t, format+"\n", args...) }
-	line("log stderr all;\nrouter id %v;\ntimeformat protocol iso long ms;", want.Identifier)
+	line("log stderr all;\nrouter id %v;\ntimeformat protocol \"%%s\";", want.Identifier)
 	line("protocol device {}\nprotocol direct { ipv4; ipv6; }\nprotocol bfd {}")
 	line("filter told { if source = RTS_BGP then accept;")
 	for _, p := range want.Networks {
@@ -116,9 +121,15 @@ func birdNeighbour(line func(string, ...any), want BGP, n Neighbour) {
 	}
 	if want.GracefulRestart > 0 {
 		line("  graceful restart on;\n  graceful restart time %.0f;", want.GracefulRestart.Seconds())
+	} else {
+		line("  graceful restart off;\n  long lived graceful restart off;")
 	}
 	const channel = "import all; export filter told;"
-	line("  ipv4 { %s };", channel)
+	inside := ""
+	if n.ASN == want.ASN {
+		inside = " gateway recursive;" // a reflected route's next hop is not at the other end of the line
+	}
+	line("  ipv4 { %s%s };", channel, inside)
 	if n.IPv6 {
 		line("  ipv6 { %s next hop address %v; gateway recursive; };", channel, n.NextHop6)
 	}
@@ -140,12 +151,16 @@ func (b *Bird) Session(ctx context.Context, neighbour netip.Addr) (Session, erro
 		return Session{}, err
 	}
 	for line := range strings.Lines(said) {
-		// NAME BGP TABLE up DATE TIME STATE
+		// NAME BGP TABLE up SECONDS STATE
 		f := strings.Fields(line)
-		if len(f) < 6 || f[0] != name {
+		if len(f) < 5 || f[0] != name {
 			continue
 		}
-		s := Session{State: strings.Join(f[6:], " "), Since: f[4] + " " + f[5]}
+		since, err := strconv.ParseInt(f[4], 10, 64)
+		if err != nil {
+			return Session{}, fmt.Errorf("%s: BIRD says %q: %w", b.node.Name, line, err)
+		}
+		s := Session{State: strings.Join(f[5:], " "), Since: time.Unix(since, 0)}
 		s.Established = strings.HasPrefix(s.State, "Established")
 		if match := birdError.FindStringSubmatch(said); match != nil {
 			s.LastError = match[1]

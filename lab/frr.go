@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"time"
 )
 
 // frrDir has Debian's FRR daemons.
@@ -54,9 +54,12 @@ func (f *FRR) start(ctx context.Context, name, config string) error {
 }
 
 // Load implements [Speaker].
-func (f *FRR) Load(ctx context.Context, want BGP) error {
+func (f *FRR) Load(ctx context.Context, want BGP) error { return f.Configure(ctx, frrConfig(want)) }
+
+// Configure implements [Speaker].
+func (f *FRR) Configure(ctx context.Context, text string) error {
 	file := filepath.Join(f.dir, "load.conf")
-	if err := os.WriteFile(file, []byte("no router bgp\n"+frrConfig(want)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("no router bgp\n"+text), 0o600); err != nil {
 		return fmt.Errorf("configure FRR: %w", err)
 	}
 	_, err := f.node.Run(ctx, "vtysh", "--vty_socket", f.dir, "-d", "bgpd", "-f", file)
@@ -93,6 +96,8 @@ func frrConfig(want BGP) string {
 	if want.GracefulRestart > 0 {
 		line(" bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time %.0f",
 			want.GracefulRestart.Seconds())
+	} else {
+		line(" bgp graceful-restart-disable")
 	}
 	for _, n := range want.Neighbours {
 		frrNeighbour(line, n)
@@ -151,7 +156,6 @@ func (f *FRR) Session(ctx context.Context, neighbour netip.Addr) (Session, error
 	var all map[string]struct {
 		State     string `json:"bgpState"`
 		Up        int64  `json:"bgpTimerUpEstablishedEpoch"`
-		Times     int    `json:"connectionsEstablished"`
 		LastReset string `json:"lastResetDueTo"`
 		LastError string `json:"lastErrorCodeSubcode"`
 	}
@@ -164,7 +168,7 @@ func (f *FRR) Session(ctx context.Context, neighbour netip.Addr) (Session, error
 	}
 	return Session{
 		Established: s.State == "Established", State: s.State, LastError: strings.TrimSpace(s.LastReset + " " + s.LastError),
-		Since: strconv.Itoa(s.Times) + ". session, since " + strconv.FormatInt(s.Up, 10),
+		Since: time.Unix(s.Up, 0),
 	}, nil
 }
 
@@ -176,6 +180,7 @@ func (f *FRR) Best(ctx context.Context) (map[netip.Prefix]string, error) {
 			Routes map[netip.Prefix][]struct {
 				Best bool   `json:"bestpath"`
 				Path string `json:"path"`
+				Peer string `json:"peerId"`
 			} `json:"routes"`
 		}
 		if err := f.ask(ctx, "show bgp "+family+" unicast json", &table); err != nil {
@@ -183,7 +188,7 @@ func (f *FRR) Best(ctx context.Context) (map[netip.Prefix]string, error) {
 		}
 		for prefix, paths := range table.Routes {
 			for _, p := range paths {
-				if p.Best && p.Path != "" {
+				if p.Best && p.Peer != "(unspec)" {
 					best[prefix] = p.Path
 				}
 			}
@@ -197,6 +202,10 @@ func (f *FRR) Log() string {
 	var all []string
 	for _, p := range f.parts[1:] { // zebra only complains, of every change of a link, that nobody manages it
 		all = append(all, p.name+":\n"+p.LogTail(20))
+	}
+	watches, err := f.node.Run(context.Background(), "vtysh", "--vty_socket", f.dir, "-d", "bfdd", "-c", "show bfd peers")
+	if err == nil {
+		all = append(all, watches)
 	}
 	return strings.Join(all, "\n")
 }

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	siteMTU    = 1360 // with the ESP and UDP of a tunnel around it, over IPv4 or IPv6, below 1500
-	siteIfID   = 1
-	siteTunnel = "tunnel" // names the site's xfrm interface, its connection and its child
+	siteMTU  = 1360 // with the ESP and UDP of a tunnel around it, over IPv4 or IPv6, below 1500
+	siteIfID = 1
+	// siteTunnel names the site's xfrm interface, its connection and its child. FRR watches a neighbour (BFD) on the link
+	// that has the session's own address, and of several on the one whose name comes first: before "lan", that is.
+	siteTunnel = "ipsec0"
 )
 
 // Site is a tenant's site: a router with a public address and a LAN, and a host on that LAN.
@@ -161,6 +163,9 @@ func (s *Site) raiseTunnel() error {
 		err = errors.Join(err, s.Router.enableIPv6(siteTunnel))
 	}
 	for far, near := range s.farEnds {
+		if far.Is6() {
+			err = errors.Join(err, s.Router.enableIPv6(siteTunnel))
+		}
 		err = errors.Join(err, s.Router.pair(siteTunnel, near, far))
 	}
 	if s.farEnds != nil {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -61,26 +62,45 @@ func (n *Node) masquerade(link string) error {
 }
 
 // Cut cuts the site off the Internet, without a word to anybody: its packets and those for it are lost. Its router takes
-// its tunnel interface down, so that the site's other ways out count, if it has any; one that speaks BGP finds out by itself.
+// its tunnel interface down, so that the site's other ways out count, if it has any.
 func (s *Site) Cut() error {
-	err := s.lab.Node("internet").link(s.uplink, func(handle *netlink.Handle, link netlink.Link) error {
-		return handle.LinkSetNoMaster(link)
-	})
-	if s.Charon == nil || s.farEnds != nil {
-		return err
-	}
-	return errors.Join(err, s.Router.link(siteTunnel, func(handle *netlink.Handle, link netlink.Link) error {
-		return handle.LinkSetDown(link)
-	}))
+	return errors.Join(s.CutUnnoticed(), s.lower())
 }
 
-// Mend undoes Cut.
+// CutUnnoticed is Cut, but the router does not see it either.
+func (s *Site) CutUnnoticed() error {
+	return s.lab.Node("internet").link(s.uplink, func(handle *netlink.Handle, link netlink.Link) error {
+		return handle.LinkSetNoMaster(link)
+	})
+}
+
+// Mend undoes Cut and CutUnnoticed.
 func (s *Site) Mend() error {
-	err := s.lab.Node("internet").plug(s.uplink, s.bridge)
-	if s.Charon == nil || s.farEnds != nil {
-		return err
+	return errors.Join(s.lab.Node("internet").plug(s.uplink, s.bridge), s.raise())
+}
+
+// Leave stops the site's charon, which takes its tunnels down properly, and its tunnel interface.
+func (s *Site) Leave() error { return errors.Join(s.lower(), s.Stop()) }
+
+// Return undoes Leave, and dials.
+func (s *Site) Return(ctx context.Context) error {
+	return errors.Join(s.raise(), s.Start(ctx, s.ike), s.Up(ctx))
+}
+
+// lower takes the tunnel interface down, where there is one.
+func (s *Site) lower() error {
+	if s.Charon == nil {
+		return nil
 	}
-	return errors.Join(err, s.raiseTunnel())
+	return s.Router.link(siteTunnel, func(handle *netlink.Handle, link netlink.Link) error { return handle.LinkSetDown(link) })
+}
+
+// raise undoes lower.
+func (s *Site) raise() error {
+	if s.Charon == nil {
+		return nil
+	}
+	return s.raiseTunnel()
 }
 
 // The ends of the line that two sites have of their own.
