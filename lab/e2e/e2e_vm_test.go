@@ -26,7 +26,8 @@ func start(t *testing.T) *scenario.World {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the end of the daemon's log:\n%s\nof charon's:\n%s", w.DaemonLog(), w.Charon.LogTail(60))
+			t.Logf("the end of the daemon's log:\n%s\nof charon's:\n%s\nof the routers':\n%s", w.DaemonLog(), w.Charon.LogTail(60),
+				w.RouterLogs())
 		}
 		if err := w.Close(); err != nil {
 			t.Errorf("the lab does not come down: %v", err)
@@ -45,6 +46,15 @@ func TestSiteToSiteKeepsWhatItPromises(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, append(scenario.SiteToSite(), scenario.Guide(string(text))))
+}
+
+// What BGP promises beyond the demo, against FRR and BIRD in Woodgrove's sites.
+func TestDynamicRoutingKeepsWhatItPromises(t *testing.T) {
+	text, err := os.ReadFile("../../docs/bgp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, append(scenario.Routing(), scenario.RoutingGuide(string(text))))
 }
 
 // check takes the parts' steps in order, in a world of their own.

@@ -227,17 +227,13 @@ func removeTenant(ctx context.Context, w *World) (seen []string, err error) {
 		return nil, err
 	}
 	seen = append(seen, line, "Woodgrove: compartment, links, records, SAs and connections were gone")
+	again, err := w.converged(ctx)
+	if seen = append(seen, again...); err != nil {
+		return seen, err
+	}
 	for _, s := range sites[1:] {
-		if err := w.Site(s.name).Up(ctx); err != nil {
-			return seen, err
-		}
-		now, err := w.connected(ctx, s.iface)
-		if err != nil {
-			return seen, err
-		}
 		more, err := talk(ctx, w, s)
-		seen = append(append(seen, now), more...)
-		if err != nil {
+		if seen = append(seen, more...); err != nil {
 			return seen, err
 		}
 	}

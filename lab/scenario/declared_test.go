@@ -14,9 +14,11 @@ func TestWhatTheStepsDeclareLoads(t *testing.T) {
 	if err := lab.ConfigDir(w.ConfigDir); err != nil {
 		t.Fatal(err)
 	}
-	for _, change := range bookMetrics {
-		if _, err := w.edit("woodgrove.yaml", change[0], change[1]); err != nil {
-			t.Error(err)
+	for name, changes := range map[string][][2]string{"contoso.yaml": contosoSpeaks, "woodgrove.yaml": speakSix} {
+		for _, change := range changes {
+			if _, err := w.edit(name, change[0], change[1]); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if err := w.declareLitware(litwareWays(), silent); err != nil {
@@ -27,6 +29,13 @@ func TestWhatTheStepsDeclareLoads(t *testing.T) {
 	}
 	if _, _, err := w.add("proseware.yaml", proseware); err != nil {
 		t.Fatal(err)
+	}
+	x := twoWays()
+	for i := range x {
+		change := subnetsOf(x[i], x[1-i])
+		if _, err := w.edit("litware.yaml", change[0], change[1]); err != nil {
+			t.Error(err)
+		}
 	}
 	if err := w.extend("litware.yaml", onlyTCP+noUDP); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // SiteToSite is all that site-to-site tunnels promise beyond the main job. Later parts build on what earlier ones brought
 // up, in a world of its own.
 func SiteToSite() []Part {
-	return []Part{whoIsWho(), impostors(), life(), policies(), limits(), filters(), care()}
+	return []Part{whoIsWho(), impostors(), life(), failover(), policies(), limits(), filters(), care()}
 }
 
 // litwareWays are Litware's sites.

@@ -19,5 +19,5 @@ type Step struct {
 
 // Parts are all parts in order. Later ones build on what earlier ones brought up.
 func Parts() []Part {
-	return []Part{nvgre(), tunnels(), internet(), refused(), routes(), failover(), certificates(), limited(), calm(), show()}
+	return []Part{nvgre(), tunnels(), internet(), refused(), routes(), standIn(), certificates(), limited(), calm(), show()}
 }

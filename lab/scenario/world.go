@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/api"
+	"bulkhead/bgp"
 	"bulkhead/internal/netns"
 	"bulkhead/lab"
 	"bulkhead/lab/hnv"
@@ -91,6 +92,7 @@ func (w *World) Close() error {
 	if w.daemon != nil {
 		errs = append(errs, w.daemon.Stop())
 	}
+	errs = append(errs, w.endSpeakers())
 	pins, err := filepath.Glob(filepath.Join(w.RunDir, "netns", "*"))
 	errs = append(errs, err)
 	for _, pin := range pins {
@@ -101,6 +103,16 @@ func (w *World) Close() error {
 		errs = append(errs, fmt.Errorf("unmount the gateway's BPF file system: %w", err))
 	}
 	return errors.Join(append(errs, w.Lab.Close())...)
+}
+
+// endSpeakers ends the BGP speakers, which outlive the daemon.
+func (w *World) endSpeakers() error {
+	speakers := bgp.NewManager(bgp.Options{Dir: filepath.Join(w.RunDir, "bgp")})
+	tenants, err := speakers.Names()
+	for _, tenant := range tenants {
+		err = errors.Join(err, speakers.Set(context.Background(), nil, tenant, nil))
+	}
+	return errors.Join(err, speakers.Close())
 }
 
 // serve starts servers that say who they are, so that content proves who was reached.
@@ -172,7 +184,7 @@ func (w *World) startSites(ctx context.Context) error {
 	for _, s := range sites {
 		errs = append(errs, w.Site(s.name).Start(ctx, lab.IKE{Key: lab.PSK}))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.startRouters(ctx))...)
 }
 
 // StartDaemon starts the daemon on the lab's declarations, written where there are none yet, and waits until it is ready.
