@@ -18,8 +18,11 @@ import (
 const attemptTime = 10 * time.Second
 
 // connections keeps an eye on the process's own BGP connections, beside GoBGP. since says when each was first seen, by the
-// socket's inode.
-type connections struct{ since map[uint64]time.Time }
+// socket's inode. bfd is BFD's socket, once it is guarded.
+type connections struct {
+	since map[uint64]time.Time
+	bfd   uint64
+}
 
 // look ends the connections that have not become a session in attemptTime; established says of which ends that is not to be
 // asked. It returns the peers whose connections it ended.
@@ -64,9 +67,18 @@ func received(peer netip.Addr) (octets uint64) {
 // eachConnection calls fn for each of the process's own BGP connections, with a descriptor that is good until fn returns,
 // both ends, and the socket's inode.
 func eachConnection(fn func(fd int, local, remote netip.Addr, inode uint64)) error {
+	return eachDescriptor(func(fd int) {
+		if local, remote, inode, ok := connection(fd); ok {
+			fn(fd, local, remote, inode)
+		}
+	})
+}
+
+// eachDescriptor calls fn for each open file of the process, with a descriptor that is good until fn returns.
+func eachDescriptor(fn func(fd int)) error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return fmt.Errorf("look at BGP connections: %w", err)
+		return fmt.Errorf("look at the speaker's own sockets: %w", err)
 	}
 	for _, entry := range entries {
 		number, err := strconv.Atoi(entry.Name())
@@ -78,9 +90,7 @@ func eachConnection(fn func(fd int, local, remote netip.Addr, inode uint64)) err
 		if err != nil {
 			continue // closed meanwhile
 		}
-		if local, remote, inode, ok := connection(fd); ok {
-			fn(fd, local, remote, inode)
-		}
+		fn(fd)
 		_ = unix.Close(fd)
 	}
 	return nil

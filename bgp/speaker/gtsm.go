@@ -2,10 +2,9 @@ package speaker
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
 
 	"bulkhead/bgp"
 
@@ -58,29 +57,53 @@ func gtsm(peers []bgp.Peer, is4 bool) []bpf.Instruction {
 
 // applyGTSM has the listening sockets filter for peers.
 func applyGTSM(peers []bgp.Peer) error {
-	descriptors, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return fmt.Errorf("find the listening sockets: %w", err)
-	}
-	for _, descriptor := range descriptors {
-		number, err := strconv.Atoi(descriptor.Name())
-		if err != nil {
-			continue
-		}
-		// A descriptor of our own: another file may take the number at any time.
-		fd, err := unix.FcntlInt(uintptr(number), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
+	var failed error
+	err := eachDescriptor(func(fd int) {
 		if address, ok := listens(fd); ok {
-			err = filterTTL(fd, gtsm(peers, address.Is4()))
+			if err := filterTTL(fd, gtsm(peers, address.Is4())); err != nil {
+				failed = fmt.Errorf("filter for TTL security: %w", err)
+			}
 		}
-		_ = unix.Close(fd)
-		if err != nil {
-			return fmt.Errorf("filter for TTL security: %w", err)
-		}
+	})
+	return errors.Join(err, failed)
+}
+
+// bfdPort is BFD's for peers that are one hop away (RFC 5881, 4).
+const bfdPort = 3784
+
+// nextDoor passes packets with the TTL that only a neighbour's can have (RFC 5881, 5), which GoBGP does not look at: whoever
+// is farther away could end a session, or keep one up that is dead.
+func nextDoor() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: networkHeader, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 4, SkipFalse: 2},
+		bpf.LoadAbsolute{Off: networkHeader + ipv4TTL, Size: 1},
+		bpf.Jump{Skip: 1},
+		bpf.LoadAbsolute{Off: networkHeader + ipv6HopLimit, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 255, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: ^uint32(0)},
 	}
-	return nil
+}
+
+// guardBFD has BFD's socket filter, which GoBGP opens with the first peer that is to be watched. guarded is the one that does
+// already, by its inode; it returns the one that does now.
+func guardBFD(guarded uint64) (uint64, error) {
+	now, failed := uint64(0), error(nil)
+	err := eachDescriptor(func(fd int) {
+		var stat unix.Stat_t
+		here, ok := endpoint(unix.Getsockname(fd))
+		if _, connected := endpoint(unix.Getpeername(fd)); !ok || connected || here.Port() != bfdPort || unix.Fstat(fd, &stat) != nil {
+			return
+		}
+		if now = stat.Ino; now != guarded {
+			if err := filterTTL(fd, nextDoor()); err != nil {
+				now, failed = 0, fmt.Errorf("filter BFD by TTL: %w", err)
+			}
+		}
+	})
+	return now, errors.Join(err, failed)
 }
 
 // filterTTL has a socket filter what comes in.

@@ -63,7 +63,7 @@ func (s *Speaker) watchOver() {
 	}
 }
 
-// lookAtConnections ends connections that come to no session.
+// lookAtConnections ends connections that come to no session, and guards BFD's socket.
 func (s *Speaker) lookAtConnections(open *connections, now time.Time) {
 	s.mu.Lock()
 	ours, up := map[netip.Addr]bool{}, map[netip.Addr]bool{}
@@ -72,6 +72,10 @@ func (s *Speaker) lookAtConnections(open *connections, now time.Time) {
 		up[address] = one.established()
 	}
 	s.mu.Unlock()
+	var err error
+	if open.bfd, err = guardBFD(open.bfd); err != nil {
+		s.log.Error("BFD may be spoken by who is farther away than a neighbour", "error", err)
+	}
 	ended, err := open.look(now, func(local, remote netip.Addr) bool { return !ours[local] || up[remote] })
 	if err != nil {
 		s.log.Error("connections that come to no session are not looked for", "error", err)
