@@ -139,6 +139,10 @@ func (t *Table) refuse(s step, err error) {
 		if errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("another program has a route with metric %d: %w", s.class.metric(), err)
 		}
+		if _, known := t.withdrawn.prefixes[s.key]; t.guard && !known && t.entries[s.key].lost {
+			t.withdrawn.add(s.key, false) // Nothing keeps it from the Internet any more (law 1).
+			t.review = true
+		}
 	}
 	t.failed[s.key] = struct{}{}
 	t.warn(fmt.Errorf("route %v: %w", s.key.prefix(), err))

@@ -114,6 +114,24 @@ func TestAWithdrawnPrefixIsOpenToWiderRoutesButNotToTheInternet(t *testing.T) {
 	}
 }
 
+// A site that declares the default route is a way for what others withdraw, and the Internet is shut with it.
+func TestAWithdrawnPrefixIsOpenToTheDefaultRouteOfASite(t *testing.T) {
+	ns := compartment(t)
+	table := open(t, ns, true)
+	table.Update([]Route{route("203.0.113.0/24", "10.1.0.1"), route("2001:db8:5::/48", "2001:db8:1::1")})
+	flush(t, table)
+	table.Update([]Route{route("203.0.113.0/24"), route("2001:db8:5::/48")})
+	flush(t, table)
+	expect(t, table, "203.0.113.0/24 4294967293 unreachable\n2001:db8:5::/48 4294967293 unreachable")
+	ipBatch(t, ns, `route add unreachable default proto 177 metric 4294967294
+		route add default via 169.254.0.1 dev IfWe2 onlink src 10.0.254.2 proto 177 metric 10`)
+	testenv.Eventually(t, "the prefix is open, and that of the other family is not", func() bool {
+		return slices.Equal(installed(t, ns), []string{"2001:db8:5::/48 4294967293 unreachable"})
+	})
+	ipBatch(t, ns, "route del default metric 10\nroute del default metric 4294967294")
+	testenv.Eventually(t, "the prefix is shut", func() bool { return len(installed(t, ns)) == 2 })
+}
+
 func TestTooManyWithdrawnPrefixesPushTheOldestOut(t *testing.T) {
 	table := open(t, compartment(t), true)
 	table.mu.Lock()

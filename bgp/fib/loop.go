@@ -176,7 +176,7 @@ func (t *Table) spread() (first *batch, then []step) {
 		e := t.entries[k]
 		e.dirty = false
 		t.entries[k] = e
-		if e.stale {
+		if e.stale && !e.lost {
 			continue
 		}
 		object := t.objectOf(e)

@@ -150,7 +150,7 @@ func (s *state) objectOf(e entry) uint32 {
 	return set.object
 }
 
-// covered tells whether what is in the prefix would be led on by a route to more, and that not a default route of others.
+// covered tells whether what is in the prefix would be led on by a route to more, and that not to the Internet.
 func (s *state) covered(k key) bool {
 	f := 0
 	if k.six {

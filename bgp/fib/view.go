@@ -2,6 +2,7 @@ package fib
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -43,7 +44,12 @@ type view struct {
 	// lengths of the prefixes that there are decisions on, longest first, of IPv4 and IPv6.
 	lengths [2][]int
 	space   []netip.Prefix
+	// closed: there is a default route, of IPv4 or of IPv6, before NAT's. Nothing goes to the Internet.
+	closed [2]bool
 }
+
+// metricNAT is the metric of the default route to the Internet (law 5).
+const metricNAT = math.MaxUint32
 
 // linkLocal are addresses that say nothing without a link (RFC 4291, 2.5.6). Every link has a route to them.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
@@ -54,7 +60,11 @@ func newView(routes []foundRoute, links map[int]link, local []netip.Addr, down m
 	v := &view{links: links, routes: routes, decisions: map[netip.Prefix][]way{}}
 	byPrefix := map[netip.Prefix][]foundRoute{}
 	for _, r := range routes {
-		if r.prefix.Bits() > 0 && !linkLocal.Overlaps(r.prefix) {
+		switch {
+		case r.prefix.Bits() == 0:
+			f := family(r.prefix.Addr())
+			v.closed[f] = v.closed[f] || r.metric < metricNAT
+		case !linkLocal.Overlaps(r.prefix):
 			byPrefix[r.prefix] = append(byPrefix[r.prefix], r)
 		}
 	}
@@ -173,8 +183,11 @@ func (v *view) routesOn(names []string) []netip.Prefix {
 	return sortPrefixes(prefixes)
 }
 
-// covers tells whether a route that is not BGP's, and no default route, is there for what is in the prefix.
+// covers tells whether a route that is not BGP's, and not NAT's, is there for what is in the prefix.
 func (v *view) covers(p netip.Prefix) bool {
+	if v.closed[family(p.Addr())] {
+		return true // A site that declares the default route takes over what others withdraw.
+	}
 	for _, bits := range v.lengths[family(p.Addr())] {
 		if bits > p.Bits() {
 			continue
