@@ -52,11 +52,12 @@ func (g *Gateway) removeBGP(ctx context.Context, name string) error {
 	return g.bgp.Set(ctx, ns, name, nil)
 }
 
-// tunnelsDown are the interfaces whose tunnels are not connected, as far as that is known: what BGP must not count on.
+// tunnelsDown are the interfaces whose tunnels are known not to be connected: what BGP must not count on. Those that charon's
+// manager has not been told of yet may be: sessions stand while a daemon starts.
 func tunnelsDown(tunnels map[string]bool, state func(iface string) vpn.State) []string {
 	down := []string{}
 	for iface := range tunnels {
-		if state(iface) != vpn.Connected {
+		if now := state(iface); now != vpn.Connected && now != "" {
 			down = append(down, iface)
 		}
 	}
