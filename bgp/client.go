@@ -72,6 +72,11 @@ func (m *Manager) list(ctx context.Context, tenant, path string, query RouteQuer
 		ctx, cancel := context.WithTimeout(ctx, m.pace.change)
 		defer cancel()
 		fail := func(err error) { yield(Route{}, fmt.Errorf("tenant %s: list BGP routes: %w", tenant, err)) }
+		// One that hangs is found out in seconds, though a long list may take longer to put together.
+		if _, err := m.Status(ctx, tenant); err != nil {
+			yield(Route{}, err)
+			return
+		}
 		response, err := do(ctx, seat.Path(m.opts.Dir, tenant), http.MethodPost, path, query)
 		if err != nil {
 			fail(err)

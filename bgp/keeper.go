@@ -48,7 +48,7 @@ func (k *keeper) take(ctx context.Context) error {
 	case k.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("tenant %s: wait for what else is done to its BGP speaker: %w", k.tenant, ctx.Err())
+		return fmt.Errorf("wait for what else is done to the BGP speaker: %w", ctx.Err())
 	}
 }
 

@@ -105,6 +105,8 @@ func (m *Manager) run(f func()) bool {
 //
 // Without want the speaker ends, with all its sessions, and Set returns when its process is gone and its routes are out
 // of the compartment, which may be removed then. ns may be nil where the compartment is not there any more.
+//
+// Errors do not name the tenant: whoever brings a tenant about does.
 func (m *Manager) Set(ctx context.Context, ns *netns.Namespace, tenant string, want *Config) error {
 	k := m.keeper(tenant)
 	if err := k.take(ctx); err != nil {
@@ -112,7 +114,7 @@ func (m *Manager) Set(ctx context.Context, ns *netns.Namespace, tenant string, w
 	}
 	defer k.leave()
 	if m.ctx.Err() != nil {
-		return fmt.Errorf("tenant %s: the daemon is stopping, its BGP speaker is left as it is", tenant)
+		return errors.New("the daemon is stopping, the BGP speaker is left as it is")
 	}
 	var err error
 	if want == nil {
@@ -121,7 +123,7 @@ func (m *Manager) Set(ctx context.Context, ns *netns.Namespace, tenant string, w
 		err = k.set(ctx, ns, want)
 	}
 	if err != nil {
-		return fmt.Errorf("tenant %s: BGP: %w", tenant, err)
+		return fmt.Errorf("BGP: %w", err)
 	}
 	return nil
 }
@@ -135,7 +137,7 @@ func (m *Manager) SetTunnels(tenant string, down []string) { m.keeper(tenant).se
 func (m *Manager) Restart(ctx context.Context, tenant string) error {
 	k := m.keeper(tenant)
 	if err := k.take(ctx); err != nil {
-		return err
+		return fmt.Errorf("tenant %s: %w", tenant, err)
 	}
 	defer k.leave()
 	if k.want.Load() == nil {

@@ -163,6 +163,24 @@ func TestASpeakerThatIsKilledIsStartedAgainAndNoOtherIsTouched(t *testing.T) {
 	}
 }
 
+func TestASpeakerThatEndsWhenItIsConfiguredIsTriedUntilItStays(t *testing.T) {
+	w := newWorld(t)
+	m := w.manager(bgp.Hurried)
+	contoso, woodgrove := testenv.Namespace(t), testenv.Namespace(t)
+	w.set(m, contoso, "Contoso", config("Contoso"))
+	w.set(m, woodgrove, "Woodgrove", config("Woodgrove"))
+	before, other := w.pid(m, "Contoso"), w.pid(m, "Woodgrove")
+	w.check(os.WriteFile(filepath.Join(w.dir, "Contoso.ill"), []byte("eight..."), 0o600))
+	w.kill(before, syscall.SIGKILL)
+	testenv.Eventually(t, "one stays", func() bool {
+		peers, err := m.Peers(t.Context(), "Contoso")
+		return err == nil && len(peers) == 1 && m.Restarts("Contoso") > 0
+	})
+	if now := w.pid(m, "Woodgrove"); now != other {
+		t.Errorf("the other tenant's process %d was exchanged for %d", other, now)
+	}
+}
+
 func TestTwoManagersNeverStartTwoSpeakers(t *testing.T) {
 	w := newWorld(t)
 	ns := testenv.Namespace(t)
@@ -239,7 +257,7 @@ func TestASpeakerThatHangsHoldsUpNoOtherTenantAndIsExchanged(t *testing.T) {
 	w.check(m.Close())
 
 	next := w.manager(bgp.Strict)
-	if err := next.Set(t.Context(), contoso, "Contoso", config("Contoso")); err == nil || !strings.Contains(err.Error(), "Contoso") {
+	if err := next.Set(t.Context(), contoso, "Contoso", config("Contoso")); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("of a process that hangs it is said: %v", err)
 	}
 	testenv.Eventually(t, "the one that hangs is exchanged", func() bool {
@@ -283,7 +301,7 @@ func TestAConfigurationThatIsRefusedIsToldAndLeavesTheSpeakerRunning(t *testing.
 	bad := config("Contoso")
 	bad.ASN = 0
 	err := m.Set(t.Context(), ns, "Contoso", bad)
-	if err == nil || !strings.Contains(err.Error(), "tenant Contoso") || !strings.Contains(err.Error(), "RFC 7607") {
+	if err == nil || !strings.HasPrefix(err.Error(), "BGP: ") || !strings.Contains(err.Error(), "RFC 7607") {
 		t.Errorf("the error is %v", err)
 	}
 	w.set(m, ns, "Contoso", config("Contoso"))

@@ -46,7 +46,10 @@ func (s *supervision) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.news:
-			again, s.silent = nil, 0
+			s.silent = 0
+			if s.proc.Load() != s.mourned {
+				again = nil // else the news is of one that has ended since
+			}
 		case <-gone:
 			again = s.ended(p)
 		case <-again:

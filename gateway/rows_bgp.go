@@ -105,8 +105,8 @@ type BGPRouteRow struct {
 	LocalPreference *uint32  `json:"localPreference,omitempty" table:"LOCAL PREF"`
 	MED             *uint32  `json:"med,omitempty" table:"MED"`
 	Communities     []string `json:"communities,omitempty"`
-	// State is used (packets go by it), best (the tenant's own, say), refused, stale (kept while the peer starts again), or
-	// empty: another path is better.
+	// State is used (packets go by it), best (the tenant's own, say), refused, stale (kept while the peer starts again),
+	// unknown (the tenant's speaker does not answer, see Why), or empty: another path is better.
 	State string `json:"state,omitempty" table:"STATE"`
 	// Why it won, lost or was refused.
 	Why   string     `json:"why,omitempty" table:"WHY"`
@@ -124,4 +124,6 @@ type BGPAdvertisedRow struct {
 	LocalPreference *uint32      `json:"localPreference,omitempty" table:"LOCAL PREF"`
 	MED             *uint32      `json:"med,omitempty" table:"MED"`
 	Communities     []string     `json:"communities,omitempty" table:"COMMUNITIES"`
+	// Error is why the tenant's speaker does not tell what it advertises.
+	Error string `json:"error,omitempty" table:"ERROR"`
 }

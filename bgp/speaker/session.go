@@ -79,7 +79,7 @@ func (s *Speaker) named(name string) (*session, error) {
 			return one, nil
 		}
 	}
-	return nil, fmt.Errorf("tenant %s has no BGP peer %q", s.options.Tenant, name)
+	return nil, fmt.Errorf("there is no BGP peer %q", name)
 }
 
 // ended takes note of the end of a session. The caller holds s.mu.

@@ -141,7 +141,11 @@ func listener(conn net.Conn) (int, error) {
 
 // Clear removes the files of a seat that nobody has. The error is ErrTaken where somebody has.
 func Clear(path string) error {
-	if _, err := os.Lstat(filepath.Dir(path)); errors.Is(err, os.ErrNotExist) {
+	// Where there is nothing, nothing is made: a folder that is full hurts nobody who wants nothing of it.
+	if _, err := os.Lstat(lockPath(path)); errors.Is(err, os.ErrNotExist) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("clear the place of a BGP speaker: %w", err)
+		}
 		return nil
 	}
 	lock, err := takeLock(lockPath(path))
