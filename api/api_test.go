@@ -48,6 +48,7 @@ spec:
 
 // control is a control socket with its daemon's gateway behind it.
 type control struct {
+	server *api.Server
 	*api.Client
 	runDir  string
 	started chan struct{}
@@ -73,7 +74,8 @@ func serve(t *testing.T) *control {
 	listener, err := api.Listen(ctx, c.runDir)
 	must(t, err)
 	ended := make(chan error, 1)
-	go func() { ended <- api.NewServer(g, "/etc/bulkhead", log, c.started).Serve(ctx, listener) }()
+	c.server = api.NewServer(g, "/etc/bulkhead", log, c.started)
+	go func() { ended <- c.server.Serve(ctx, listener) }()
 	stopped := false
 	c.stop = func() {
 		if stopped {

@@ -1,8 +1,12 @@
 package api_test
 
 import (
+	"context"
 	"io"
+	"net"
+	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -92,4 +96,31 @@ func TestBGPIsShownChosenResetAndRestarted(t *testing.T) {
 			t.Errorf("metrics lack %s:\n%s", want, text)
 		}
 	}
+}
+
+func TestMetricsAreAllThatIsServedOnTheirAddress(t *testing.T) {
+	c := serve(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	path := filepath.Join(c.runDir, "metrics")
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	must(t, err)
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	ended := make(chan error, 1)
+	go func() { ended <- c.server.ServeMetrics(ctx, l) }()
+	for path, want := range map[string]int{
+		"/metrics": http.StatusOK, "/v1/show/bgp": http.StatusNotFound, "/": http.StatusNotFound,
+	} {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://gateway"+path, nil)
+		must(t, err)
+		answer, err := client.Do(request)
+		must(t, err)
+		must(t, answer.Body.Close())
+		if answer.StatusCode != want {
+			t.Errorf("%s is answered with %s, want %d", path, answer.Status, want)
+		}
+	}
+	cancel()
+	must(t, <-ended)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // ErrNoSpeaker says that no speaker runs in the compartment.
-var ErrNoSpeaker = errors.New("the compartment has no BGP speaker; is bgp declared, and the tenant in order (bulkhead show tenants)?")
+var ErrNoSpeaker = errors.New("the compartment has no BGP speaker")
 
 // errSilent says that a speaker is there and does not answer.
 var errSilent = errors.New("the BGP speaker does not answer; one that is hung is ended and started again")
@@ -61,10 +61,26 @@ func (m *Manager) ask(ctx context.Context, tenant string, patience time.Duration
 ) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := ask(ctx, seat.Path(m.opts.Dir, tenant), method, path, request, answer); err != nil {
+	err := ask(ctx, seat.Path(m.opts.Dir, tenant), method, path, request, answer)
+	if errors.Is(err, ErrNoSpeaker) {
+		return fmt.Errorf("tenant %s: %w%s", tenant, err, m.keeper(tenant).whereItIs())
+	}
+	if err != nil {
 		return fmt.Errorf("tenant %s: %w", tenant, err)
 	}
 	return nil
+}
+
+// whereItIs is what to say of a speaker that is not there.
+func (k *keeper) whereItIs() string {
+	fate := k.fate.Load()
+	switch {
+	case k.want.Load() == nil:
+		return "; is bgp declared, and the tenant in order (bulkhead show compartments)?"
+	case fate == nil:
+		return "; it is about to be started"
+	}
+	return "; it is started again after it " + *fate
 }
 
 func (m *Manager) list(ctx context.Context, tenant, path string, query RouteQuery) iter.Seq2[Route, error] {

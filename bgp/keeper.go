@@ -31,7 +31,8 @@ type keeper struct {
 	proc atomic.Pointer[process]
 	news chan struct{} // proc is another one
 
-	restarts atomic.Uint64 // of speakers that ended by themselves
+	restarts atomic.Uint64          // of speakers that ended by themselves
+	fate     atomic.Pointer[string] // why there is no speaker; nil: nothing happened to it
 	tunnels  tunnels
 }
 
@@ -126,6 +127,7 @@ func (k *keeper) bring(ctx context.Context) error {
 		return fmt.Errorf("configure the BGP speaker (process %d): %w", p.pid, err)
 	}
 	k.told = p
+	k.fate.Store(nil)
 	return nil
 }
 

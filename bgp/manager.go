@@ -141,7 +141,7 @@ func (m *Manager) Restart(ctx context.Context, tenant string) error {
 	}
 	defer k.leave()
 	if k.want.Load() == nil {
-		return fmt.Errorf("tenant %s: %w", tenant, ErrNoSpeaker)
+		return fmt.Errorf("tenant %s: %w%s", tenant, ErrNoSpeaker, k.whereItIs())
 	}
 	if err := errors.Join(k.stop(ctx, true), k.bring(ctx)); err != nil {
 		return fmt.Errorf("tenant %s: restart the BGP speaker: %w", tenant, err)

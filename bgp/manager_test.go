@@ -172,6 +172,11 @@ func TestASpeakerThatEndsWhenItIsConfiguredIsTriedUntilItStays(t *testing.T) {
 	before, other := w.pid(m, "Contoso"), w.pid(m, "Woodgrove")
 	w.check(os.WriteFile(filepath.Join(w.dir, "Contoso.ill"), []byte("eight..."), 0o600))
 	w.kill(before, syscall.SIGKILL)
+	testenv.Eventually(t, "it is told that it ends", func() bool {
+		_, err := m.Status(t.Context(), "Contoso")
+		return errors.Is(err, bgp.ErrNoSpeaker) && strings.Contains(err.Error(), "ended by itself") &&
+			strings.Contains(err.Error(), "exit status 1")
+	})
 	testenv.Eventually(t, "one stays", func() bool {
 		peers, err := m.Peers(t.Context(), "Contoso")
 		return err == nil && len(peers) == 1 && m.Restarts("Contoso") > 0

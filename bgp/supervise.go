@@ -1,7 +1,9 @@
 package bgp
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -71,6 +73,8 @@ func (s *supervision) ended(p *process) <-chan time.Time {
 	if lived >= s.pace.longest {
 		s.wait = 0
 	}
+	fate := fmt.Sprintf("ended by itself at %s: %s", s.died.UTC().Format(time.RFC3339), cmp.Or(p.why, "its log may tell why"))
+	s.fate.Store(&fate)
 	s.log.Error("BGP speaker ended by itself; it is started again", "event", "bgp", "pid", p.pid, "reason", p.why,
 		"lived", lived.Round(time.Millisecond), "in", s.wait)
 	return s.later()
@@ -98,6 +102,10 @@ func (s *supervision) mend(ctx context.Context) <-chan time.Time {
 		s.restarts.Add(1)
 		s.reason = ""
 		return nil
+	}
+	if p := s.proc.Load(); p == nil {
+		fate := "could not be started: " + err.Error()
+		s.fate.Store(&fate)
 	}
 	if reason := err.Error(); reason != s.reason {
 		s.reason = reason
