@@ -86,12 +86,12 @@ func uninstall(ctx context.Context, running *server.BgpServer, c chain) error {
 }
 
 // pins are prefixes that no peer may claim: peers' own addresses, and whatever would lead there before the declared route
-// does. Who told it would take another's session to itself (law 6).
+// does. Who told it would take another's session to itself (law 6). To a peer behind a default route every other one would.
 func (s *Speaker) pins(want *bgp.Config) []bgp.PrefixRange {
 	var ranges []bgp.PrefixRange
 	for _, peer := range want.Peers {
 		all := peer.Address.BitLen()
-		shortest := all
+		shortest := 1
 		if pinned, ok := s.table.Pinned(peer.Address); ok {
 			shortest = min(all, pinned.Bits()+1)
 		}

@@ -80,6 +80,26 @@ func TestNoPeerLeadsTheSessionWithAnotherToItself(t *testing.T) {
 	}
 }
 
+// A site may declare the default route, and have its peer behind that.
+func TestNoPeerLeadsTheSessionWithAnotherBehindADefaultRouteToItself(t *testing.T) {
+	sites := compartment(t, ny, sfo)
+	here, err := netlink.LinkByName("IfWe2")
+	must(t, err)
+	must(t, netlink.RouteDel(&netlink.Route{LinkIndex: here.Attrs().Index, Scope: unix.RT_SCOPE_LINK,
+		Dst: netlink.NewIPNet(sfo.AsSlice())}))
+	defer static(t, "0.0.0.0/0", "IfWe2")()
+	s := speaking(t, configOf(sites...))
+	peer := sites[0].connect()
+	sites[0].tells(peer, "10.0.0.0/8", "10.2.0.0/24", "10.3.0.0/24")
+	goes(t, "10.3.0.0/24", "IfWe1")
+	for _, prefix := range []string{"10.0.0.0/8", "10.2.0.0/24"} {
+		refused := routesOf(t, s, bgp.RouteQuery{Prefix: netip.MustParsePrefix(prefix)})
+		if len(refused) != 1 || refused[0].Why != refusedPinned || kernelRoute(t, prefix) != "" {
+			t.Errorf("%s is shown as %+v", prefix, refused)
+		}
+	}
+}
+
 func TestRefusedRoutesAreCountedByReason(t *testing.T) {
 	sites := compartment(t, ny)
 	s := speaking(t, configOf(sites...))
