@@ -182,11 +182,15 @@ func TestRoutesOfAPredecessorStayUntilTheyAreToldOrSwept(t *testing.T) {
 	before := installed(t, ns)
 	first.Close()
 
-	second, err := Open(ns, Options{}) // as long as nobody has told what to be
+	came := make(chan []netip.Prefix, 10)
+	second, err := Open(ns, Options{Installed: func(p []netip.Prefix) { came <- p }}) // as long as nobody has told what to be
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer second.Close()
+	if told := <-came; len(told) != 4 { // The first may have died before it told.
+		t.Errorf("told to have come in are %v", told)
+	}
 	flush(t, second)
 	if have := installed(t, ns); !slices.Equal(have, before) {
 		t.Errorf("before it knows its options it changed what was there: %v, want %v", have, before)

@@ -27,7 +27,10 @@ func (t *Table) takeUp(r *reading) {
 		t.entries[k] = e
 		if t.opened {
 			t.queue(k, e)
+			continue
 		}
+		t.came = append(t.came, k.prefix()) // A predecessor may have died before it told.
+		rouse(t.arrived)
 	}
 	t.takeUpWithdrawn(r.refusing)
 	for id := range t.objects.byID {

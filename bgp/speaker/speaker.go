@@ -172,13 +172,30 @@ func (s *Speaker) Close(ctx context.Context, graceful bool) error {
 	return err
 }
 
-// installed is told of prefixes that came into the kernel's table.
+// forgetTries is how often what could not be forgotten is tried again, a second later each time.
+const forgetTries = 60
+
+// installed is told of prefixes that came into the kernel's table. It returns when no translation to them is left; what comes
+// in meanwhile is told afterwards.
 func (s *Speaker) installed(prefixes []netip.Prefix) {
 	if s.options.Forget == nil {
 		return
 	}
-	if err := s.options.Forget(s.life, prefixes); err != nil && s.life.Err() == nil {
-		s.log.Error("translations to the Internet that learned prefixes cover may go on until they end by themselves",
-			"prefixes", len(prefixes), "error", err)
+	last := ""
+	for range forgetTries {
+		err := s.options.Forget(s.life, prefixes)
+		if err == nil || s.life.Err() != nil {
+			return
+		}
+		if text := err.Error(); text != last {
+			last = text
+			s.log.Error("translations to the Internet that learned prefixes cover may go on; trying again",
+				"prefixes", len(prefixes), "error", err)
+		}
+		select {
+		case <-s.life.Done():
+			return
+		case <-time.After(time.Second):
+		}
 	}
 }
