@@ -85,3 +85,28 @@ func TestASessionEndsForWhatItsOwnOpenDependsOnOnly(t *testing.T) {
 		return stateOf(t, s, "SFO").State == bgp.Established
 	})
 }
+
+// What one mistake kept from being brought about is, once the mistake is gone.
+func TestAChangeThatFailedHalfwayIsBroughtAboutWithTheNext(t *testing.T) {
+	sites := compartment(t, ny)
+	config := configOf(sites...)
+	s := speaking(t, config)
+	sites[0].connect()
+	up(t, s, "NY")
+	wrong := *config
+	wrong.RestartTime = 2 * time.Minute
+	wrong.Policies = []bgp.Policy{{Name: "wrong", Statements: []bgp.Statement{{Communities: []string{"("}, Action: bgp.Accept}}}}
+	wrong.Peers = slices.Clone(config.Peers)
+	wrong.Peers[0].Import = []string{"wrong"}
+	if err := s.Set(t.Context(), &wrong); err == nil {
+		t.Error("half of an expression was taken for one")
+	}
+	if state := stateOf(t, s, "NY"); state.State != bgp.Established || state.Flaps != 0 {
+		t.Errorf("NY is shown as %+v", state)
+	}
+	right := wrong
+	right.Policies, right.Peers = nil, config.Peers
+	must(t, s.Set(t.Context(), &right))
+	// A graceful restart is agreed on when a session starts.
+	testenv.Eventually(t, "the session that knows of no graceful restart ends", func() bool { return stateOf(t, s, "NY").Flaps == 1 })
+}

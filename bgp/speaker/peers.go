@@ -14,13 +14,13 @@ import (
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-// applyPeers makes GoBGP's peers those of s.config, which took the place of had. The caller holds s.mu.
-func (s *Speaker) applyPeers(ctx context.Context, had *bgp.Config) error {
+// applyPeers makes GoBGP's peers those of s.config. The caller holds s.mu.
+func (s *Speaker) applyPeers(ctx context.Context) error {
 	var errs []error
 	wanted := map[netip.Addr]bool{}
 	for _, peer := range s.config.Peers {
 		wanted[peer.Address] = true
-		if err := s.applyPeer(ctx, had, peer); err != nil {
+		if err := s.applyPeer(ctx, peer); err != nil {
 			errs = append(errs, fmt.Errorf("peer %s: %w", peer.Name, err))
 		}
 	}
@@ -35,7 +35,7 @@ func (s *Speaker) applyPeers(ctx context.Context, had *bgp.Config) error {
 	return errors.Join(errs...)
 }
 
-func (s *Speaker) applyPeer(ctx context.Context, had *bgp.Config, peer bgp.Peer) error {
+func (s *Speaker) applyPeer(ctx context.Context, peer bgp.Peer) error {
 	one, ok := s.sessions[peer.Address]
 	if !ok {
 		one = &session{peer: peer}
@@ -53,16 +53,19 @@ func (s *Speaker) applyPeer(ctx context.Context, had *bgp.Config, peer bgp.Peer)
 		one.letBack()
 		return s.putIn(ctx, one)
 	}
-	switch changed(had, was, s.config, peer) {
+	switch changed(one.under, was, s.config, peer) {
 	case anew:
 		if err := s.takeOut(ctx, one, "declared otherwise"); err != nil {
 			return err
 		}
 		return s.putIn(ctx, one)
 	case inPlace:
-		_, err := s.server.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: neighbor(s.config, peer, false)})
-		return err
+		if _, err := s.server.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: neighbor(s.config, peer, false)}); err != nil {
+			one.peer = was // so that it is tried again
+			return err
+		}
 	}
+	one.under = s.config
 	return nil
 }
 
@@ -84,7 +87,7 @@ func (s *Speaker) putIn(ctx context.Context, one *session) error {
 	if err := s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbor(s.config, peer, s.restart != nil)}); err != nil {
 		return err
 	}
-	one.there = true
+	one.there, one.under = true, s.config
 	if peer.Password == "" {
 		return nil
 	}

@@ -13,6 +13,8 @@ import (
 // speaker's mu guards it.
 type session struct {
 	peer bgp.Peer
+	// under is the configuration that GoBGP has the peer by.
+	under *bgp.Config
 	// there: GoBGP has the peer.
 	there bool
 	state gobgp.FSMState

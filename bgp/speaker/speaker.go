@@ -124,7 +124,7 @@ func (s *Speaker) Set(ctx context.Context, want *bgp.Config) error {
 	if err := s.applyPolicies(ctx, want); err != nil {
 		return err
 	}
-	return errors.Join(s.applyPeers(ctx, had), s.applyOwn())
+	return errors.Join(s.applyPeers(ctx), s.applyOwn())
 }
 
 // Reset ends the session with a peer and lets it come back at once; soft: routes are exchanged anew and the session stays.

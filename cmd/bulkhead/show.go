@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -132,9 +133,10 @@ func cell(v reflect.Value) string {
 	default:
 		text = fmt.Sprint(v.Interface())
 	}
-	// An operator's terminal is not the place for line breaks or control characters that came from a peer.
+	// An operator's terminal is not the place for line breaks or control characters that came from a peer, be they of one byte
+	// or of two (U+009B begins a command as well), nor for what turns the direction of writing.
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -22,7 +22,7 @@ func TestTableHasAColumnPerTaggedFieldAndADashForWhatIsEmpty(t *testing.T) {
 		Error  string         `table:"ERROR"`
 	}{
 		{Name: "Contoso", Hidden: "x", VSIDs: []uint32{5001, 6001}, Path: gateway.ASPath{"65413", "65414"}, MED: new(uint32)},
-		{Name: "Woodgrove", Error: "line one\nline two\x1b[31m"},
+		{Name: "Woodgrove", Error: "line one\nline two\x1b[31m\u009b\u202e"},
 	}
 	var out strings.Builder
 	if err := printTable(&out, reflect.ValueOf(rows)); err != nil {
@@ -30,7 +30,7 @@ func TestTableHasAColumnPerTaggedFieldAndADashForWhatIsEmpty(t *testing.T) {
 	}
 	want := "NAME       VSIDS      AS PATH      VIA  MED  ERROR\n" +
 		"Contoso    5001,6001  65413 65414  -    0    -\n" +
-		"Woodgrove  -          -            -    -    line one line two [31m\n"
+		"Woodgrove  -          -            -    -    line one line two [31m  \n"
 	if out.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
 	}
