@@ -132,6 +132,16 @@ func (m *Manager) Set(ctx context.Context, ns *netns.Namespace, tenant string, w
 // is told as soon as it is there, and told again where it was started anew.
 func (m *Manager) SetTunnels(tenant string, down []string) { m.keeper(tenant).setTunnels(down) }
 
+// Leave has the tenant's speaker count on none of some links any more, and returns when no route of BGP leads out by them. It
+// is for links that are about to go: the kernel would remove the routes with them, before the speaker can have the prefixes
+// unreachable (law 1). A tenant without a speaker has nothing to do.
+func (m *Manager) Leave(ctx context.Context, tenant string, links []string) error {
+	if err := m.keeper(tenant).leaveLinks(ctx, links); err != nil {
+		return fmt.Errorf("tenant %s: BGP: %w", tenant, err)
+	}
+	return nil
+}
+
 // Restart exchanges the speaker's process, after an upgrade or when it is hung, as a graceful restart (RFC 4724) where
 // that is declared. The tenant must have been set.
 func (m *Manager) Restart(ctx context.Context, tenant string) error {

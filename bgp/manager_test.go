@@ -322,6 +322,22 @@ func TestAConfigurationThatIsRefusedIsToldAndLeavesTheSpeakerRunning(t *testing.
 	}
 }
 
+func TestASpeakerHasLeftLinksBeforeTheyGo(t *testing.T) {
+	w := newWorld(t)
+	m := w.manager()
+	w.check(m.Leave(t.Context(), "Contoso", []string{"IfCe1"})) // nobody is there
+	w.set(m, testenv.Namespace(t), "Contoso", config("Contoso"))
+	m.SetTunnels("Contoso", []string{"IfCe2"})
+	w.check(m.Leave(t.Context(), "Contoso", []string{"IfCe1"}))
+	if down := w.peer(m, "Contoso").Capabilities; !slices.Equal(down, []string{"IfCe1", "IfCe2"}) {
+		t.Errorf("the speaker was told that %v are down", down)
+	}
+	m.SetTunnels("Contoso", []string{"IfCe2"}) // as before: the link is there again
+	testenv.Eventually(t, "the speaker is told anew", func() bool {
+		return slices.Equal(w.peer(m, "Contoso").Capabilities, []string{"IfCe2"})
+	})
+}
+
 func TestRestartExchangesTheProcess(t *testing.T) {
 	w := newWorld(t)
 	m := w.manager()

@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -33,6 +34,19 @@ func (k *keeper) setTunnels(down []string) {
 	if !t.telling {
 		t.telling = k.run(k.deliver)
 	}
+}
+
+// leaveLinks has no route lead out by links, which are about to go, and returns when that is so.
+func (k *keeper) leaveLinks(ctx context.Context, links []string) error {
+	t := &k.tunnels
+	t.mu.Lock()
+	t.down = slices.Compact(slices.Sorted(slices.Values(slices.Concat(t.down, links))))
+	t.known = true
+	t.mu.Unlock()
+	if err := t.tell(ctx, k); err != nil && !errors.Is(err, ErrNoSpeaker) {
+		return fmt.Errorf("leave links that go: %w", err)
+	}
+	return nil
 }
 
 // deliver tells the speaker until it knows the newest. One that is not there yet is told when it starts.

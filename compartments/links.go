@@ -164,7 +164,8 @@ func undeclared(l netlink.Link, want []Link) bool {
 
 // ShutUndeclared takes down the links that Set would remove, so that nothing passes them any more. Routes by them go; what
 // they led to is unreachable until Set has made its new routes.
-func (m *Manager) ShutUndeclared(ns *netns.Namespace, want []Link) error {
+// leave, unless nil, is called with their names before, where there are any.
+func (m *Manager) ShutUndeclared(ns *netns.Namespace, want []Link, leave func(links []string) error) error {
 	h, err := ns.Netlink(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
@@ -174,11 +175,16 @@ func (m *Manager) ShutUndeclared(ns *netns.Namespace, want []Link) error {
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
+	links = slices.DeleteFunc(links, func(l netlink.Link) bool { return !undeclared(l, want) || !isUp(l) })
 	var errs []error
-	for _, l := range links {
-		if !undeclared(l, want) || !isUp(l) {
-			continue
+	if len(links) > 0 && leave != nil {
+		var names []string
+		for _, l := range links {
+			names = append(names, l.Attrs().Name)
 		}
+		errs = append(errs, leave(names))
+	}
+	for _, l := range links {
 		if err := h.LinkSetDown(l); err != nil {
 			errs = append(errs, fmt.Errorf("link %s: take down: %w", l.Attrs().Name, err))
 		}

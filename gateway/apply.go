@@ -200,7 +200,7 @@ func (g *Gateway) applyTenant(ctx context.Context, plan *TenantPlan) error {
 		return err
 	}
 	// Links that are no longer declared go last, their filters and limits before; in between nothing may pass them.
-	if err := g.compartments.ShutUndeclared(ns, plan.Compartment.Links); err != nil {
+	if err := g.compartments.ShutUndeclared(ns, plan.Compartment.Links, g.leave(ctx, plan)); err != nil {
 		return err
 	}
 	if err := filters.Set(ctx, ns, plan.Filters); err != nil {

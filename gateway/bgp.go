@@ -31,6 +31,14 @@ func (g *Gateway) setBGP(ctx context.Context, ns *netns.Namespace, plan *TenantP
 	return g.bgp.Set(ctx, ns, plan.Name, plan.bgp())
 }
 
+// leave has BGP's routes leave links that are about to go; nil: the tenant has none.
+func (g *Gateway) leave(ctx context.Context, plan *TenantPlan) func(links []string) error {
+	if plan.BGP == nil {
+		return nil
+	}
+	return func(links []string) error { return g.bgp.Leave(ctx, plan.Name, links) }
+}
+
 // removeBGP ends the named tenant's speaker, before its links go (law 9).
 func (g *Gateway) removeBGP(ctx context.Context, name string) error {
 	ns, err := g.compartments.Open(name)

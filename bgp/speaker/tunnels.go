@@ -1,18 +1,34 @@
 package speaker
 
 import (
+	"context"
 	"net/netip"
 	"slices"
+	"time"
+
+	"bulkhead/bgp/fib"
 )
+
+// leaving bounds how long routes are waited for that leave links. They are out of them long before, unless others come and
+// go all the time.
+const leaving = time.Second
 
 // SetTunnels says which links have a tunnel that is not connected, all of them. Next hops do not resolve by those any
 // more, and sessions over them end at once: what their peers told is gone, also where it would be kept for a restart. A
-// peer whose link has its tunnel again is tried without delay.
+// peer whose link has its tunnel again is tried without delay. When it returns no route leads out by the links that are down.
 func (s *Speaker) SetTunnels(down []string) {
+	if table := s.setTunnels(down); table != nil {
+		bound, cancel := context.WithTimeout(s.life, leaving)
+		defer cancel()
+		_ = table.Flush(bound) // What could not be written is tried again, and shown.
+	}
+}
+
+func (s *Speaker) setTunnels(down []string) *fib.Table {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return
+		return nil
 	}
 	now := make(map[string]bool, len(down))
 	for _, link := range down {
@@ -21,7 +37,7 @@ func (s *Speaker) SetTunnels(down []string) {
 	was := s.down
 	s.down = now
 	if s.table == nil {
-		return
+		return nil
 	}
 	before := map[netip.Addr][]string{}
 	for address := range s.sessions {
@@ -29,7 +45,7 @@ func (s *Speaker) SetTunnels(down []string) {
 	}
 	s.table.SetDown(down)
 	if s.server == nil {
-		return
+		return s.table
 	}
 	for address, one := range s.sessions {
 		if !one.there {
@@ -44,6 +60,7 @@ func (s *Speaker) SetTunnels(down []string) {
 			s.act(one, s.again(s.life, one, "tunnel up: "+after[0]))
 		}
 	}
+	return s.table
 }
 
 // arrived takes note that a session with a peer came up: the tunnel that it came by is there, whatever was said before.

@@ -1,10 +1,18 @@
 package speaker
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"testing"
 
 	"bulkhead/bgp"
+	"bulkhead/bgp/fib"
+	"bulkhead/internal/netns"
 	"bulkhead/internal/testenv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func TestATunnelThatGoesDownMovesRoutesToTheOtherSite(t *testing.T) {
@@ -43,4 +51,25 @@ func TestASessionByALinkSaysThatItsTunnelIsThere(t *testing.T) {
 	peer := sites[0].connect()
 	sites[0].tells(peer, "10.1.0.0/24")
 	goes(t, "10.1.0.0/24", "IfWe1")
+}
+
+// Links go when that has returned, and with them all routes that still lead there (law 1).
+func TestNoRouteLeadsByATunnelThatIsDownOnceThatIsSaid(t *testing.T) {
+	sites := compartment(t, ny)
+	config := configOf(sites...)
+	config.Guard = true
+	ns, err := netns.Current()
+	must(t, err)
+	t.Cleanup(func() { must(t, errors.Join(fib.Sweep(context.Background(), ns), ns.Close())) })
+	s := speaking(t, config)
+	sites[0].tells(sites[0].connect(), "203.0.113.0/24")
+	goes(t, "203.0.113.0/24", "IfWe1")
+	s.SetTunnels([]string{"IfWe1"})
+	link, err := netlink.LinkByName("IfWe1")
+	must(t, err)
+	routes, err := netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Protocol: unix.RTPROT_BGP}, netlink.RT_FILTER_PROTOCOL)
+	must(t, err)
+	if len(routes) == 0 || slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.LinkIndex == link.Attrs().Index }) {
+		t.Errorf("there are %v", routes)
+	}
 }
