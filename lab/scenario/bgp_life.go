@@ -71,7 +71,7 @@ func sessionsOutlive(ctx context.Context, w *World) ([]string, error) {
 		return errors.Join(w.StopDaemon(ctx), w.StartDaemon(ctx), w.KillDaemon(ctx), w.StartDaemon(ctx))
 	})
 	if err == nil && result.Lost > 0 {
-		err = errors.New("packets were lost")
+		err = fmt.Errorf("packets were lost, from %v to %v", result.FirstLost, result.LastLost)
 	}
 	seen := []string{fmt.Sprintf("SIGTERM, start, SIGKILL, start: %v", result)}
 	return seen, errors.Join(err, w.sameLives(ctx, before))
