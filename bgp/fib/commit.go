@@ -81,7 +81,7 @@ func (t *Table) carriedOut(s step) {
 			t.entries[k] = e
 		}
 	case admit:
-		if !t.guard || t.entries[k].installed() {
+		if !t.guards(k) || t.entries[k].installed() {
 			t.withdrawn.remove(k)
 		} else {
 			t.withdrawn.set(k, false)
@@ -139,7 +139,7 @@ func (t *Table) refuse(s step, err error) {
 		if errors.Is(err, unix.EEXIST) {
 			err = fmt.Errorf("another program has a route with metric %d: %w", s.class.metric(), err)
 		}
-		if _, known := t.withdrawn.prefixes[s.key]; t.guard && !known && t.entries[s.key].lost {
+		if _, known := t.withdrawn.prefixes[s.key]; t.guards(s.key) && !known && t.entries[s.key].lost {
 			t.withdrawn.add(s.key, false) // Nothing keeps it from the Internet any more (law 1).
 			t.review = true
 		}

@@ -40,6 +40,9 @@ type Options struct {
 	Sources []netip.Addr
 	// Guard: withdrawn prefixes stay unreachable (law 1).
 	Guard bool
+	// Defaults: peers may tell default routes. Where they may not any more, those that are withdrawn stay unreachable no
+	// longer, as nobody would ever tell them again.
+	Defaults bool
 	// Changed is called, on a goroutine of its own, after [Table.Space] or [Table.RoutesOn] changed; nil: nobody.
 	Changed func()
 	// Installed is called, on a goroutine of its own, with the prefixes that came in: at once for the first, then about once
@@ -108,7 +111,7 @@ type Table struct {
 func Open(ns *netns.Namespace, o Options) (*Table, error) {
 	t := &Table{
 		ns: ns, log: o.Log, wake: make(chan struct{}, 1), changed: o.Changed, installed: o.Installed,
-		state: newState(o.Sources, o.Guard),
+		state: newState(o.Sources, o.Guard, o.Defaults),
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -171,11 +174,11 @@ func (t *Table) Flush(ctx context.Context) error {
 	}
 }
 
-// SetOptions changes Sources and Guard; routes that stand change with them.
-func (t *Table) SetOptions(sources []netip.Addr, guard bool) {
+// SetOptions changes Sources, Guard and Defaults; routes that stand change with them.
+func (t *Table) SetOptions(sources []netip.Addr, guard, defaults bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.setOptions(sources, guard)
+	t.setOptions(sources, guard, defaults)
 	t.rouse()
 }
 

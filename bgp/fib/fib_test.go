@@ -148,7 +148,7 @@ func TestSourcesChangeUnderRoutesThatStand(t *testing.T) {
 	table := open(t, ns, false)
 	table.Update([]Route{route("10.3.0.0/16", "10.1.0.1"), route("2001:db8:5::/48", "2001:db8:1::1")})
 	flush(t, table)
-	table.SetOptions([]netip.Addr{addr("10.0.254.3"), addr("2001:db8::2")}, false)
+	table.SetOptions([]netip.Addr{addr("10.0.254.3"), addr("2001:db8::2")}, false, false)
 	if err := table.Flush(t.Context()); err == nil || !strings.Contains(err.Error(), "10.3.0.0/16") {
 		t.Errorf("a source address that is not there: the error is %v", err)
 	}

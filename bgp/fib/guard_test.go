@@ -74,7 +74,7 @@ func TestWithoutAWayToTheInternetWithdrawnPrefixesJustGo(t *testing.T) {
 	flush(t, table)
 	table.Update([]Route{route("10.3.0.0/16")})
 	flush(t, table)
-	table.SetOptions([]netip.Addr{addr("10.0.254.2"), addr("2001:db8::2")}, false)
+	table.SetOptions([]netip.Addr{addr("10.0.254.2"), addr("2001:db8::2")}, false, false)
 	table.Update([]Route{route("10.4.0.0/16")})
 	flush(t, table)
 	expect(t, table, "")
@@ -130,6 +130,26 @@ func TestAWithdrawnPrefixIsOpenToTheDefaultRouteOfASite(t *testing.T) {
 	})
 	ipBatch(t, ns, "route del default metric 10\nroute del default metric 4294967294")
 	testenv.Eventually(t, "the prefix is shut", func() bool { return len(installed(t, ns)) == 2 })
+}
+
+// A default route that a site told and withdrew keeps the Internet shut for as long as peers may tell one.
+func TestAWithdrawnDefaultRouteShutsTheInternetUntilNoPeerMayTellOne(t *testing.T) {
+	table := open(t, compartment(t), true)
+	sources := []netip.Addr{addr("10.0.254.2"), addr("2001:db8::2")}
+	defaults := []Route{route("0.0.0.0/0", "10.1.0.1"), route("0.0.0.0/1", "10.1.0.1"), route("::/0", "2001:db8:1::1")}
+	table.SetOptions(sources, true, true)
+	table.Update(append(defaults, route("203.0.113.0/24", "10.1.0.1")))
+	flush(t, table)
+	table.Update([]Route{route("203.0.113.0/24"), route("0.0.0.0/0"), route("0.0.0.0/1")})
+	flush(t, table)
+	expect(t, table, `0.0.0.0/0 4294967293 unreachable
+		0.0.0.0/1 4294967293 unreachable
+		203.0.113.0/24 4294967293 unreachable
+		::/0 20000 IfWe1 fe80::1 src 2001:db8::2`)
+	table.SetOptions(sources, true, false)
+	table.Update([]Route{route("::/0")})
+	flush(t, table)
+	expect(t, table, "203.0.113.0/24 4294967293 unreachable")
 }
 
 func TestTooManyWithdrawnPrefixesPushTheOldestOut(t *testing.T) {
@@ -198,7 +218,7 @@ func TestRoutesOfAPredecessorStayUntilTheyAreToldOrSwept(t *testing.T) {
 	if s := second.Stats(); s.Stale != 4 || s.Withdrawn != 1 {
 		t.Errorf("stats are %+v", s)
 	}
-	second.SetOptions([]netip.Addr{addr("10.0.254.2"), addr("2001:db8::2")}, true)
+	second.SetOptions([]netip.Addr{addr("10.0.254.2"), addr("2001:db8::2")}, true, false)
 	second.Update(told[:2])
 	flush(t, second)
 	if have := installed(t, ns); !slices.Equal(have, before) {

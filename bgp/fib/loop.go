@@ -181,7 +181,7 @@ func (t *Table) spread() (first *batch, then []step) {
 		}
 		object := t.objectOf(e)
 		armed := t.withdrawn.prefixes[k].armed
-		guard := t.guard && (e.installed() || e.lost) && object == 0
+		guard := t.guards(k) && (e.installed() || e.lost) && object == 0
 		if guard && !armed && t.covered(k) {
 			t.withdrawn.add(k, false)
 			t.review = t.review || t.withdrawn.full()

@@ -20,7 +20,7 @@ func TestPrefixesWhoseSourceAddressGoesAreUnreachableUntilThereIsAnother(t *test
 	testenv.Eventually(t, "the prefix is unreachable", func() bool {
 		return slices.Equal(installed(t, ns), []string{"203.0.113.0/24 4294967293 unreachable"})
 	})
-	table.SetOptions([]netip.Addr{addr("10.0.253.2"), addr("2001:db8::2")}, true)
+	table.SetOptions([]netip.Addr{addr("10.0.253.2"), addr("2001:db8::2")}, true, false)
 	flush(t, table)
 	expect(t, table, "203.0.113.0/24 20000 IfWe1 169.254.0.1 src 10.0.253.2")
 }

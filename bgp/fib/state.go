@@ -16,6 +16,8 @@ type routeList struct {
 type state struct {
 	sources [2]netip.Addr
 	guard   bool
+	// defaults: default routes are guarded, too.
+	defaults bool
 	// ready: these have been told. Before that, what a predecessor left stays.
 	ready bool
 
@@ -58,29 +60,32 @@ type state struct {
 	moved, arrived chan struct{}
 }
 
-func newState(sources []netip.Addr, guard bool) state {
+func newState(sources []netip.Addr, guard, defaults bool) state {
 	s := state{
 		links: map[int]link{}, lists: map[routeList][]foundRoute{}, entries: map[key]entry{},
 		sets: hopSets{number: map[string]uint32{}}, objects: newObjects(), withdrawn: newWithdrawn(),
 		failed: map[key]struct{}{}, moved: make(chan struct{}, 1), arrived: make(chan struct{}, 1),
 	}
 	if len(sources) > 0 || guard {
-		s.setOptions(sources, guard)
+		s.setOptions(sources, guard, defaults)
 	}
 	s.view = newView(nil, nil, nil, nil)
 	return s
 }
 
 // setOptions takes up how the table is to be kept. What the kernel has is held against new sources.
-func (s *state) setOptions(sources []netip.Addr, guard bool) {
+func (s *state) setOptions(sources []netip.Addr, guard, defaults bool) {
 	var now [2]netip.Addr
 	for _, a := range sources {
 		now[family(a)] = a
 	}
 	s.news.all = s.news.all || now != s.sources
-	s.review = s.review || guard != s.guard || !s.ready
-	s.sources, s.guard, s.ready = now, guard, true
+	s.review = s.review || guard != s.guard || defaults != s.defaults || !s.ready
+	s.sources, s.guard, s.defaults, s.ready = now, guard, defaults, true
 }
+
+// guards tells whether a prefix stays unreachable when it is withdrawn.
+func (s *state) guards(k key) bool { return s.guard && (s.defaults || !k.isDefault()) }
 
 // want takes up a decision of BGP.
 func (s *state) want(r Route) {

@@ -28,6 +28,14 @@ func (k key) prefix() netip.Prefix {
 	return netip.PrefixFrom(a, int(k.bits))
 }
 
+// Prefixes of fewer bits are default routes, or a few of them are as good as one.
+const (
+	shortest4 = 8
+	shortest6 = 4
+)
+
+func (k key) isDefault() bool { return k.bits < shortest6 || !k.six && k.bits < shortest4 }
+
 // shorter is the prefix of fewer bits that k is in.
 func (k key) shorter(bits int) key {
 	p, _ := k.prefix().Addr().Prefix(bits)

@@ -115,12 +115,12 @@ func (t *Table) reviewWithdrawn() (first *batch, then []step) {
 			t.review = true
 			break
 		}
-		switch need := t.guard && !t.entries[k].installed() && !t.covered(k); {
+		switch need := t.guards(k) && !t.entries[k].installed() && !t.covered(k); {
 		case need && !w.armed:
 			first.add(step{key: k, action: refuse}, t.sources)
 		case !need && w.armed:
 			then = append(then, step{key: k, action: admit})
-		case !t.guard:
+		case !t.guards(k):
 			t.withdrawn.remove(k)
 		}
 	}

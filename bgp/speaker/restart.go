@@ -18,7 +18,7 @@ type restart struct{ over *time.Timer }
 // takeUp takes up the kernel's table, and decides what becomes of routes that a predecessor left: they go, or, where that is
 // declared, they stay until all peers have told theirs or the time is over. The caller holds s.mu.
 func (s *Speaker) takeUp(want *bgp.Config) error {
-	table, err := fib.Open(s.ns, fib.Options{Log: s.log, Sources: want.Sources, Guard: want.Guard,
+	table, err := fib.Open(s.ns, fib.Options{Log: s.log, Sources: want.Sources, Guard: want.Guard, Defaults: acceptsDefault(want),
 		Changed: s.moved, Installed: s.installed})
 	if err != nil {
 		return fmt.Errorf("speaker of %s: %w", s.options.Tenant, err)
@@ -38,6 +38,11 @@ func (s *Speaker) takeUp(want *bgp.Config) error {
 		s.restarted("the restart time is over")
 	})}
 	return nil
+}
+
+// acceptsDefault says that a peer may advertise default routes.
+func acceptsDefault(c *bgp.Config) bool {
+	return slices.ContainsFunc(c.Peers, func(p bgp.Peer) bool { return p.AcceptDefault })
 }
 
 // restarted ends a graceful restart: what no peer told again goes. The caller holds s.mu.

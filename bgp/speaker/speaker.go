@@ -104,7 +104,7 @@ func (s *Speaker) Set(ctx context.Context, want *bgp.Config) error {
 			return err
 		}
 	}
-	s.table.SetOptions(want.Sources, want.Guard)
+	s.table.SetOptions(want.Sources, want.Guard, acceptsDefault(want))
 	if s.server != nil && restarts(had, want) {
 		s.log.Info("BGP starts again, since what all sessions stand on is declared otherwise")
 		if err := s.stop(ctx, false); err != nil {
