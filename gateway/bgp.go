@@ -26,8 +26,10 @@ func (t *TenantPlan) bgp() *bgp.Config {
 	return &config
 }
 
-// setBGP brings the tenant's speaker to the plan.
+// setBGP brings the tenant's speaker to the plan, as policy has it by then.
 func (g *Gateway) setBGP(ctx context.Context, ns *netns.Namespace, plan *TenantPlan) error {
+	plan.speaking.Lock()
+	defer plan.speaking.Unlock()
 	return g.bgp.Set(ctx, ns, plan.Name, plan.bgp())
 }
 
@@ -37,6 +39,16 @@ func (g *Gateway) leave(ctx context.Context, plan *TenantPlan) func(links []stri
 		return nil
 	}
 	return func(links []string) error { return g.bgp.Leave(ctx, plan.Name, links) }
+}
+
+// changeBGP brings the tenant's speaker to policy that has changed.
+func (g *Gateway) changeBGP(ctx context.Context, plan *TenantPlan) error {
+	ns, err := g.compartments.Open(plan.Name)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return g.setBGP(ctx, ns, plan)
 }
 
 // removeBGP ends the named tenant's speaker, before its links go (law 9).

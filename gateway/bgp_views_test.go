@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/bgp"
+	"bulkhead/internal/testenv"
 )
 
 func TestASpeakerThatHangsIsShownSoBesideTheOthers(t *testing.T) {
@@ -102,4 +103,30 @@ func TestARunFolderWithoutRoomForSpeakersIsToldOnceAndHurtsTheirTenantAlone(t *t
 	}
 	must(t, unix.Unmount(full, 0))
 	d.speaks(t, "Contoso")
+}
+
+func TestRoutesFollowTheTunnelsWhileASpeakerTakesItsTime(t *testing.T) {
+	d := newMachine(t).open(t)
+	must(t, d.takeFolder(t.Context(), folder(t, contoso.yaml()+bgpYAML)))
+	hung := d.speaks(t, "Contoso")["Contoso"]
+	must(t, syscall.Kill(hung, syscall.SIGSTOP))
+	done := make(chan error, 1)
+	changes := parse(t, "bgp-peer VM stopped")
+	go func() { done <- d.Change(t.Context(), "Contoso", changes) }()
+	plan, err := d.inForce()
+	must(t, err)
+	tenant := plan.tenant("Contoso")
+	testenv.Eventually(t, "the speaker is waited for", func() bool {
+		if tenant.speaking.TryLock() {
+			tenant.speaking.Unlock()
+			return false
+		}
+		return true
+	})
+	must(t, d.follower("Contoso").follow(t.Context()))
+	if d.loop("Contoso").Status().Busy || len(done) > 0 {
+		t.Error("the speaker was not waited for any more, so this shows nothing")
+	}
+	must(t, syscall.Kill(hung, syscall.SIGCONT))
+	must(t, <-done)
 }

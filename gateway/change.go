@@ -59,9 +59,24 @@ func (g *Gateway) names(name string) bool {
 	return err == nil && plan.policy.config.Gateway.Name == name
 }
 
-// changeTenant puts a tenant's changes in force. They are done when the kernel has them too; if not, nothing more than that
-// is wrong.
+// changeTenant puts a tenant's changes in force. They are done when the kernel and the speaker have them too; if not, nothing
+// more than that is wrong.
 func (g *Gateway) changeTenant(ctx context.Context, t *TenantPlan, changes []configs.Change) (done bool, err error) {
+	if done, err = g.write(ctx, t, changes); !done || err != nil {
+		return false, err
+	}
+	// Without t.writing: routes follow the tunnels also while a speaker takes its time.
+	if slices.ContainsFunc(changes, func(c configs.Change) bool { return c.BGPPeer != nil }) {
+		if err := g.changeBGP(ctx, t); err != nil {
+			g.notAlone(t, err)
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// write is changeTenant as far as the kernel goes.
+func (g *Gateway) write(ctx context.Context, t *TenantPlan, changes []configs.Change) (done bool, err error) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	if err := t.policy.change(t.Name, changes, nil); err != nil {
@@ -71,11 +86,14 @@ func (g *Gateway) changeTenant(ctx context.Context, t *TenantPlan, changes []con
 		return false, nil
 	}
 	if err := g.carryOut(ctx, t, changes); err != nil {
-		g.log.Warn("a change is brought about with all of its tenant, since it could not be alone", "tenant", t.Name,
-			"error", err)
+		g.notAlone(t, err)
 		return false, nil
 	}
 	return true, nil
+}
+
+func (g *Gateway) notAlone(t *TenantPlan, err error) {
+	g.log.Warn("a change is brought about with all of its tenant, since it could not be alone", "tenant", t.Name, "error", err)
 }
 
 // carryOut writes changes, which are in force, to the kernel. t.writing must be held.
@@ -103,9 +121,7 @@ func (g *Gateway) carryOut(ctx context.Context, t *TenantPlan, changes []configs
 		}
 		g.follower(t.Name).changed()
 	}
-	routes := slices.ContainsFunc(changes, func(c configs.Change) bool { return c.CustomerRoute != nil })
-	peers := slices.ContainsFunc(changes, func(c configs.Change) bool { return c.BGPPeer != nil })
-	if !routes && !peers {
+	if !slices.ContainsFunc(changes, func(c configs.Change) bool { return c.CustomerRoute != nil }) {
 		return nil
 	}
 	ns, err := g.compartments.Open(t.Name)
@@ -113,14 +129,6 @@ func (g *Gateway) carryOut(ctx context.Context, t *TenantPlan, changes []configs
 		return err
 	}
 	defer ns.Close()
-	if peers {
-		if err := g.setBGP(ctx, ns, t); err != nil {
-			return err
-		}
-	}
-	if !routes {
-		return nil
-	}
 	return g.compartments.Set(ctx, ns, t.compartment(g.follower(t.Name).state()))
 }
 

@@ -52,10 +52,11 @@ type TenantPlan struct {
 	// Through says what each link leads to, for show.
 	Through map[string]string
 
-	policy  *policy
-	tenant  *configs.Tenant // of policy.config
-	writing sync.Mutex      // held while the kernel is made to hold what changes: what is written last is in force
-	known   bool            // guarded by writing: the doors know the tenant by this plan
+	policy   *policy
+	tenant   *configs.Tenant // of policy.config
+	writing  sync.Mutex      // held while the kernel is made to hold what changes: what is written last is in force
+	speaking sync.Mutex      // held while the speaker is made what is declared: what it is told last is in force
+	known    bool            // guarded by writing: the doors know the tenant by this plan
 }
 
 // names of the plan's tenants, in order.
