@@ -134,10 +134,10 @@ func (m *Manager) SetTunnels(tenant string, down []string) { m.keeper(tenant).se
 
 // Leave has the tenant's speaker count on none of some links any more, and returns when no route of BGP leads out by them. It
 // is for links that are about to go: the kernel would remove the routes with them, before the speaker can have the prefixes
-// unreachable (law 1). A tenant without a speaker has nothing to do.
+// unreachable (law 1). A tenant without a speaker has nothing to do. Errors do not name the tenant, as those of Set.
 func (m *Manager) Leave(ctx context.Context, tenant string, links []string) error {
 	if err := m.keeper(tenant).leaveLinks(ctx, links); err != nil {
-		return fmt.Errorf("tenant %s: BGP: %w", tenant, err)
+		return fmt.Errorf("BGP: %w", err)
 	}
 	return nil
 }
