@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // idleBGP tells of what is declared of the tenant's router and comes to nothing, or to something else than meant.
@@ -24,6 +25,11 @@ func (t *Tenant) idleBGP() (out []string) {
 		if f, link := t.withoutNextHop(peer); f != "" {
 			tell("the BGP peer %s exchanges %s routes, and no subnets of %s hold a next hop of that family; want the peer's "+
 				"address of it in them", peer.Name, f, link)
+		}
+		if idle, link := t.idleOf(peer); idle > 0 && idle <= peer.KeepaliveInterval {
+			tell("%s is disconnected when idle for %s, and the BGP peer %s behind it hears from us every %s only: the session would end "+
+				"and come back over and over; want a longer idleDisconnect or a shorter keepaliveInterval", link, idle, peer.Name,
+				peer.KeepaliveInterval)
 		}
 		if !t.BGP.Internal(peer) {
 			for _, name := range peer.Export {
@@ -72,7 +78,19 @@ func (t *Tenant) offering(a netip.Addr) (links []string) {
 	return links
 }
 
-// withoutNextHop finds a family of routes that a site's router tells of and whose next hops nothing resolves.
+// idleOf is after how long without packets the tunnel to a peer is taken down; 0: never.
+func (t *Tenant) idleOf(peer *BGPPeer) (idle time.Duration, link string) {
+	link = t.linkTo(peer.Address)
+	for _, s := range t.SiteToSite {
+		if s.Name == link && peer.BFD == nil {
+			return s.IdleDisconnect, link
+		}
+	}
+	return 0, ""
+}
+
+// withoutNextHop finds a family of routes that a site's router tells of and whose next hops nothing resolves: by a default
+// route no next hop does.
 func (t *Tenant) withoutNextHop(peer *BGPPeer) (f AddressFamily, link string) {
 	link = t.linkTo(peer.Address)
 	for _, s := range t.SiteToSite {
@@ -80,7 +98,9 @@ func (t *Tenant) withoutNextHop(peer *BGPPeer) (f AddressFamily, link string) {
 			continue
 		}
 		for _, f := range peer.AddressFamilies {
-			if !slices.ContainsFunc(s.allPrefixes(), func(p SitePrefix) bool { return familyOf(p.Prefix.Addr()) == f }) {
+			if !slices.ContainsFunc(s.allPrefixes(), func(p SitePrefix) bool {
+				return p.Prefix.Bits() > 0 && familyOf(p.Prefix.Addr()) == f
+			}) {
 				return f, link
 			}
 		}

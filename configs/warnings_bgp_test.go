@@ -60,6 +60,13 @@ func TestRoutingThatComesToNothingIsWarnedOf(t *testing.T) {
 		{"two ways", router("", external), "subnets: [10.1.0.0/24:100]", "subnets: [10.1.0.0/24:200]",
 			"the way to the BGP peer NY is behind IfE1 and IfE2 alike, so that its session moves from one to the other; want its " +
 				"host route, such as 10.1.0.1/32:100, in the subnets of one"},
+		{"only a default route", router("", external), "subnets: [0.0.0.0/0:100]", "",
+			"the BGP peer NY exchanges ipv4 routes, and no subnets of IfE1 hold a next hop of that family; want the peer's address " +
+				"of it in them"},
+		{"a tunnel that is idle between two keepalives", router("", external), "subnets: [10.1.0.1/32:100]\nidleDisconnect: 30s", "",
+			"IfE1 is disconnected when idle for 30s, and the BGP peer NY behind it hears from us every 30s only: the session would " +
+				"end and come back over and over; want a longer idleDisconnect or a shorter keepaliveInterval"},
+		{"a tunnel that keepalives keep up", router("", external), "subnets: [10.1.0.1/32:100]\nidleDisconnect: 31s", "", ""},
 		{"a wider second way", router("", external), "subnets: [10.1.0.1/32:100, 10.1.0.0/24:100]", "subnets: [10.1.0.0/24:200]", ""},
 		{"preference outwards", router(policies, external+", export: [prefer]"), "subnets: [10.1.0.1/32:100]", "",
 			"policy prefer sets localPreference, which external peers such as NY are not told (RFC 4271, 5.1.5); want med or " +
