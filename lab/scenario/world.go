@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -107,7 +108,7 @@ func (w *World) Close() error {
 
 // endSpeakers ends the BGP speakers, which outlive the daemon.
 func (w *World) endSpeakers() error {
-	speakers := bgp.NewManager(bgp.Options{Dir: filepath.Join(w.RunDir, "bgp")})
+	speakers := bgp.NewManager(bgp.Options{Dir: filepath.Join(w.RunDir, "bgp"), Log: slog.New(slog.DiscardHandler)})
 	tenants, err := speakers.Names()
 	for _, tenant := range tenants {
 		err = errors.Join(err, speakers.Set(context.Background(), nil, tenant, nil))
