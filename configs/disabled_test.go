@@ -76,6 +76,29 @@ func TestLastWordAboutADisabledInterfaceCounts(t *testing.T) {
 	}
 }
 
+// refusedStatement is the declaration without a statement about Woodgrove that is refused, for the same reason in a policy file
+// and at run time. folder makes a declaration with such a file.
+func refusedStatement(t *testing.T, folder func(*testing.T, string) string, statement, want string) *configs.Config {
+	t.Helper()
+	_, err := configs.Load(folder(t, "# it moves\n"+statement+"\n"))
+	var problems configs.Problems
+	if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Line != 2 || !strings.Contains(problems[0].Message, want) {
+		t.Errorf("%s: error %v, want one in line 2 with %q", statement, err, want)
+	}
+	c, err := configs.Load(folder(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	change, err := configs.ParseChange(statement)
+	if err == nil {
+		err = c.Change("Woodgrove", []configs.Change{change}, func() error { return nil })
+	}
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s: error %v at run time, want %q", statement, err, want)
+	}
+	return c
+}
+
 func TestWhatIsNoInterfaceCannotBeDisabled(t *testing.T) {
 	for statement, want := range map[string]string{
 		"interface IfWe3 disabled":              `did you mean "IfWe1"`,
@@ -90,23 +113,7 @@ func TestWhatIsNoInterfaceCannotBeDisabled(t *testing.T) {
 		"interface ../We1 disabled":             "is not a name",
 		"interface AnInterfaceOfMany1 disabled": "1 to 15",
 	} {
-		dir := disabledIn(t, "# the site moves\n"+statement+"\n")
-		_, err := configs.Load(dir)
-		var problems configs.Problems
-		if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Line != 2 || !strings.Contains(problems[0].Message, want) {
-			t.Errorf("%s: error %v, want one in line 2 with %q", statement, err, want)
-		}
-		c, err := configs.Load(disabledIn(t, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		change, err := configs.ParseChange(statement)
-		if err == nil {
-			err = c.Change("Woodgrove", []configs.Change{change}, func() error { return nil })
-		}
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v at run time, want %q", statement, err, want)
-		}
+		c := refusedStatement(t, disabledIn, statement, want)
 		wantDisabled(t, statement, c, "IfWe2")
 	}
 	c, err := configs.Load(disabledIn(t, ""))

@@ -90,22 +90,7 @@ func TestWhatIsNoBGPPeerIsNeitherStartedNorStopped(t *testing.T) {
 		"bgp-peer ../NY stopped":     "is not a name",
 		"bgp-per NY stopped":         `did you mean "bgp-peer"`,
 	} {
-		_, err := configs.Load(switchedIn(t, "# the router is replaced\n"+statement+"\n"))
-		var problems configs.Problems
-		if !errors.As(err, &problems) || len(problems) != 1 || problems[0].Line != 2 || !strings.Contains(problems[0].Message, want) {
-			t.Errorf("%s: error %v, want one in line 2 with %q", statement, err, want)
-		}
-		c, err := configs.Load(switchedIn(t, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		change, err := configs.ParseChange(statement)
-		if err == nil {
-			err = c.Change("Woodgrove", []configs.Change{change}, func() error { return nil })
-		}
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v at run time, want %q", statement, err, want)
-		}
+		c := refusedStatement(t, switchedIn, statement, want)
 		wantStopped(t, statement, c, "SFO")
 	}
 	c, err := configs.Load(switchedIn(t, ""))
