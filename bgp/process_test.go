@@ -23,16 +23,6 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// stopped tells whether all threads of a process are (proc_pid_stat(5), state T).
-func stopped(pid int) bool {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(thread string) bool {
-		stat, err := os.ReadFile(thread)
-		_, state, _ := strings.Cut(string(stat), ") ")
-		return err == nil && !strings.HasPrefix(state, "T")
-	})
-}
-
 // start starts this binary as another process in the namespace, in a group of its own, and returns when it is ready.
 func (w *world) start(ns *netns.Namespace, args ...string) *exec.Cmd {
 	w.Helper()

@@ -19,7 +19,7 @@ func TestASpeakerThatHangsIsShownSoBesideTheOthers(t *testing.T) {
 	d := newMachine(t).open(t)
 	must(t, d.takeFolder(t.Context(), folder(t, contoso.yaml()+bgpYAML, woodgrove.yaml()+bgpYAML)))
 	hung := d.speaks(t, "Contoso", "Woodgrove")["Contoso"]
-	must(t, syscall.Kill(hung, syscall.SIGSTOP))
+	testenv.Suspend(t, hung)
 	defer func() { must(t, syscall.Kill(hung, syscall.SIGCONT)) }()
 
 	var all sync.WaitGroup
@@ -109,7 +109,7 @@ func TestRoutesFollowTheTunnelsWhileASpeakerTakesItsTime(t *testing.T) {
 	d := newMachine(t).open(t)
 	must(t, d.takeFolder(t.Context(), folder(t, contoso.yaml()+bgpYAML)))
 	hung := d.speaks(t, "Contoso")["Contoso"]
-	must(t, syscall.Kill(hung, syscall.SIGSTOP))
+	testenv.Suspend(t, hung)
 	done := make(chan error, 1)
 	changes := parse(t, "bgp-peer VM stopped")
 	go func() { done <- d.Change(t.Context(), "Contoso", changes) }()

@@ -2,7 +2,12 @@
 package testenv
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,14 +39,33 @@ func Namespace(t testing.TB) *netns.Namespace {
 	return ns
 }
 
-// Eventually waits until what ok looks at is so, and fails the test when it is not in 20 s.
+// Suspend stops a process, and returns when all of its threads have stopped (proc_pid_stat(5), state T).
+func Suspend(t testing.TB, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, "all threads have stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(thread string) bool {
+			stat, err := os.ReadFile(thread)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			return err == nil && !strings.HasPrefix(state, "T")
+		})
+	})
+}
+
+// patience is how long a machine may take that has much else to do.
+const patience = time.Minute
+
+// Eventually waits until what ok looks at is so, and fails the test when it is not in a minute.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); <-poll.C {
+	for deadline := time.Now().Add(patience); !ok(); <-poll.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("in 20 s it did not come about that %s", what)
+			t.Fatalf("in %s it did not come about that %s", patience, what)
 		}
 	}
 }
