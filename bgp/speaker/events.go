@@ -44,7 +44,7 @@ func (s *Speaker) peerEvent(event *apiutil.WatchEventMessage_PeerEvent, _ time.T
 func (s *Speaker) cameUp(one *session, state apiutil.PeerState) {
 	one.since, one.cause = time.Now(), ""
 	s.sessionChanges++
-	one.sample = sample{}
+	one.sample, one.settled, one.pending, one.due = sample{}, false, nil, nil
 	s.journal.over(one.peer.Address)
 	s.log.Info("BGP session established", "peer", one.peer.Name, "identifier", state.RouterID)
 	if one.peer.Password != "" {
@@ -108,8 +108,10 @@ func (s *Speaker) wentDown(one *session, state apiutil.PeerState) {
 	default:
 		reason = reasonText(state, known)
 	}
+	lasted := time.Since(one.since)
 	s.ended(one, reason)
 	if !graceful {
+		s.act(one, s.renew(one, lasted))
 		return
 	}
 	if known.dead || known.silent {

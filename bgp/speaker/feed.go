@@ -24,6 +24,13 @@ type feed struct {
 	taken  uint64
 	// used are the equally good paths of each prefix; nil: only the best path of each is told.
 	used map[netip.Prefix][]usedPath
+	// coming are the sessions that come up, arrivals those that came up last, and missed those that changes may have
+	// gone past. wake has them looked at; marked counts markers.
+	coming   map[netip.Addr]*coming
+	arrivals []arrival
+	missed   map[netip.Addr]missed
+	marked   uint32
+	wake     func()
 }
 
 // usedPath is a path that packets may go by. One of our own has no peer.
@@ -33,9 +40,10 @@ type usedPath struct {
 	internal bool
 }
 
-// newFeed makes a feed for most paths to a prefix at the same time.
-func newFeed(table *fib.Table, asn uint32, most int, memory *memory) *feed {
-	f := &feed{table: table, asn: asn, most: most, memory: memory}
+// newFeed makes a feed for most paths to a prefix at the same time. wake is called when a peer has to be told again.
+func newFeed(table *fib.Table, asn uint32, most int, memory *memory, wake func()) *feed {
+	f := &feed{table: table, asn: asn, most: most, memory: memory, wake: wake,
+		coming: map[netip.Addr]*coming{}, missed: map[netip.Addr]missed{}}
 	if most > 1 {
 		f.used = map[netip.Prefix][]usedPath{}
 	}
@@ -86,6 +94,11 @@ func (f *feed) take(paths []*apiutil.Path, _ time.Time) {
 		if !ok {
 			continue
 		}
+		if isMarker(path, prefix) {
+			f.cameBy(prefix)
+			continue
+		}
+		f.note(prefix, path.Withdrawal)
 		one := usedPath{peer: path.PeerAddress, nextHop: nextHopOf(path.Attrs), internal: path.PeerASN == f.asn}
 		if f.used == nil {
 			r := fib.Route{Prefix: prefix}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"bulkhead/bgp"
 
@@ -82,6 +83,7 @@ func (one *session) letBack() {
 // s.mu.
 func (s *Speaker) putIn(ctx context.Context, one *session) error {
 	peer := one.peer
+	one.letBack()
 	one.state, one.md5, one.told, one.cause = gobgp.BGP_FSM_IDLE, "", map[gobgp.Family]bool{}, ""
 	one.sample, one.counts = sample{}, counts{}
 	if err := s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbor(s.config, peer, s.restart != nil)}); err != nil {
@@ -124,6 +126,7 @@ func (s *Speaker) takeOut(ctx context.Context, one *session, why string) error {
 		errs = append(errs, err)
 	}
 	one.there = false
+	s.feed.forget(one.peer.Address)
 	errs = append(errs, s.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: address}))
 	s.ended(one, why)
 	return errors.Join(errs...)
@@ -146,6 +149,26 @@ func (s *Speaker) again(ctx context.Context, one *session, why string) error {
 		return err
 	}
 	return s.putIn(ctx, one)
+}
+
+// A peer whose session ended sooner than shortSession is let back in after shortWait.
+const (
+	shortSession = 10 * time.Second
+	shortWait    = time.Second
+)
+
+// renew gives GoBGP a new peer for the next session, after one that lasted so long: what GoBGP had still to tell in this one
+// is not for the next. The caller holds s.mu.
+func (s *Speaker) renew(one *session, lasted time.Duration) error {
+	if err := s.takeOut(s.life, one, "the session is over"); err != nil {
+		return err
+	}
+	if lasted >= shortSession {
+		return s.putIn(s.life, one)
+	}
+	address := one.peer.Address
+	one.back = time.AfterFunc(shortWait, func() { s.readmit(s.life, address) })
+	return nil
 }
 
 // reset ends the session with a word to the peer, or tries it at once where there is none. The caller holds s.mu.

@@ -73,7 +73,7 @@ func (s *Speaker) endOfRIB(path *apiutil.Path, _ time.Time) {
 		one.stale = nil
 	}
 	for _, other := range s.sessions {
-		if other.there && !other.toldAll() {
+		if other.expected() && !other.toldAll() {
 			return
 		}
 	}

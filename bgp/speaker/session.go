@@ -25,7 +25,7 @@ type session struct {
 	lastErrorAt time.Time
 	// cause is why we end the session ourselves; it becomes the reason of its end.
 	cause string
-	// overLimit is why the peer is kept out, and back what lets it in again; nil: an operator does.
+	// overLimit is why the peer is kept out, and back what lets it in again; nil: an operator does, or it is in.
 	overLimit bool
 	back      *time.Timer
 	// md5 is why the signature is not in force; empty: it is, or none is declared.
@@ -36,9 +36,17 @@ type session struct {
 	told   map[gobgp.Family]bool
 	sample sample
 	counts counts
+	// settled: what the peer may have missed while the session came up is being looked at.
+	settled bool
+	// pending is what a peer whose routes were kept is to be told again; nil: nothing. due is what GoBGP owes it then.
+	pending *missed
+	due     *due
 }
 
 func (one *session) established() bool { return one.there && one.state == gobgp.BGP_FSM_ESTABLISHED }
+
+// expected says that the peer is in, or will soon be after a short session.
+func (one *session) expected() bool { return one.there || one.back != nil && !one.overLimit }
 
 func (one *session) stopTimers() {
 	for _, timer := range []**time.Timer{&one.back, &one.stale} {

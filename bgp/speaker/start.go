@@ -52,7 +52,7 @@ func (s *Speaker) start(ctx context.Context, want *bgp.Config) error {
 		running.Stop()
 		return err
 	}
-	taking := newFeed(s.table, want.ASN, want.MaximumPaths, &s.memory)
+	taking := newFeed(s.table, want.ASN, want.MaximumPaths, &s.memory, s.rouse)
 	watching, stop := context.WithCancel(s.life)
 	for _, watch := range []struct {
 		callbacks server.WatchEventMessageCallbacks
@@ -60,9 +60,10 @@ func (s *Speaker) start(ctx context.Context, want *bgp.Config) error {
 	}{
 		// Each has a queue of its own: sessions do not wait for routes.
 		{server.WatchEventMessageCallbacks{OnPeerUpdate: s.peerEvent}, []server.WatchOption{server.WatchPeer()}},
-		// The end of what a peer has to tell comes after it, by the same queue.
-		{server.WatchEventMessageCallbacks{OnBestPath: taking.take, OnPathEor: s.endOfRIB},
-			[]server.WatchOption{server.WatchBestPath(false), server.WatchEor(false)}},
+		// The end of what a peer has to tell comes after it, by the same queue; what changes while a session comes up is
+		// told from what changes later.
+		{server.WatchEventMessageCallbacks{OnBestPath: taking.take, OnPathEor: s.endOfRIB, OnPeerUpdate: taking.session},
+			[]server.WatchOption{server.WatchBestPath(false), server.WatchEor(false), server.WatchPeer()}},
 	} {
 		if err := running.WatchEvent(watching, watch.callbacks, watch.options...); err != nil {
 			stop()

@@ -93,6 +93,7 @@ func (s *Speaker) look(now time.Time) (next time.Duration) {
 	if s.server == nil || s.closed {
 		return next
 	}
+	s.tellMissed()
 	for address, one := range s.sessions {
 		if !one.there {
 			continue
@@ -120,7 +121,7 @@ func (s *Speaker) look(now time.Time) (next time.Duration) {
 func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows bool, err error) {
 	was := one.sample
 	var heard uint64
-	if was.received > manyPrefixes {
+	if was.received > manyPrefixes && one.pending == nil && one.due == nil {
 		heard = received(address)
 		if !was.grew && heard-was.heard <= quietOctets && now.Sub(was.counted) < quietLook {
 			return false, nil
@@ -129,6 +130,9 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	var seen *api.Peer
 	request := &api.ListPeerRequest{Address: address.String()}
 	if err := s.server.ListPeer(s.life, request, func(p *api.Peer) { seen = p }); err != nil || seen == nil {
+		return false, err
+	}
+	if err := s.settle(one, seen); err != nil {
 		return false, err
 	}
 	messages := seen.GetState().GetMessages()
@@ -144,6 +148,9 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	}
 	is.received, is.grew = most, most > was.received
 	one.sample = is
+	if err := s.repeat(one, was.sent, now); err != nil || !one.established() {
+		return false, err
+	}
 	switch limit := uint64(one.peer.MaximumPrefixes); {
 	case agreed == 0 && one.peer.HoldTime > 0:
 		return false, s.again(s.life, one, "the peer wants no hold timer, and we do")
@@ -162,7 +169,7 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	case limit > 0 && most < limit*uint64(one.peer.WarnAt)/200:
 		one.sample.warned = false
 	}
-	return is.grew, nil
+	return is.grew || !one.settled, nil
 }
 
 // keepOut ends the session with a peer that made too much of us, and keeps it out for that long; 0: until an operator
@@ -177,14 +184,13 @@ func (s *Speaker) keepOut(one *session, why string, back time.Duration) error {
 	return err
 }
 
-// readmit lets a peer back in that was over its limit.
+// readmit lets a peer back in that was over its limit, or whose session was short.
 func (s *Speaker) readmit(ctx context.Context, address netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one, ok := s.sessions[address]
-	if !ok || !one.overLimit || s.server == nil || s.closed {
+	if !ok || one.back == nil || s.server == nil || s.closed {
 		return
 	}
-	one.letBack()
 	s.act(one, s.putIn(ctx, one))
 }
