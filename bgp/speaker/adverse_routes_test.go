@@ -182,3 +182,31 @@ func defaultBy(t *testing.T, r *running) string {
 	}
 	return ""
 }
+
+// What comes in while routes are listed is not shown as refused.
+func TestARouteThatComesInWhileRoutesAreListedIsNotRefused(t *testing.T) {
+	const routes = 5000
+	all := sites(t, 1)
+	r := start(t, config(all))
+	peer := establish(t, all[0].options())
+	go func() {
+		for n := range routes {
+			if peer.Send(all[0].announce(numbered(n))) != nil {
+				return
+			}
+		}
+	}()
+	for number := 0; number < routes; {
+		number = 0
+		err := r.Routes(t.Context(), bgp.RouteQuery{Peer: all[0].name}, func(route bgp.Route) bool {
+			if route.Refused {
+				t.Errorf("%s is shown as refused: %s", route.Prefix, route.Why)
+			}
+			number++
+			return true
+		})
+		if err != nil || t.Failed() {
+			t.Fatal(err)
+		}
+	}
+}

@@ -168,7 +168,32 @@ func (v *view) list(family gobgp.Family, query bgp.RouteQuery) (map[netip.Prefix
 			}
 		}
 	}
-	return found, nil
+	return found, v.accepted(found, family)
+}
+
+// accepted looks again at what seems refused: it may have come into the table after that was listed.
+func (v *view) accepted(found map[netip.Prefix]*paths, family gobgp.Family) error {
+	request := apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: family}
+	for prefix, p := range found {
+		if len(p.refused) > 0 {
+			request.Prefixes = append(request.Prefixes,
+				&apiutil.LookupPrefix{Prefix: prefix.String(), LookupOption: apiutil.LOOKUP_EXACT})
+		}
+	}
+	if len(request.Prefixes) == 0 {
+		return nil
+	}
+	return v.server.ListPath(request, func(nlri gobgp.NLRI, list []*apiutil.Path) {
+		prefix, ok := prefixOf(nlri)
+		p := found[prefix]
+		if !ok || p == nil || len(list) == 0 {
+			return
+		}
+		p.in = list
+		p.refused = slices.DeleteFunc(p.refused, func(refused *apiutil.Path) bool {
+			return slices.ContainsFunc(list, func(in *apiutil.Path) bool { return in.PeerAddress == refused.PeerAddress })
+		})
+	})
 }
 
 // collect takes down a table of GoBGP's. The filter that GoBGP offers for what a peer told is not used: it changes what it
