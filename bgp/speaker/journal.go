@@ -137,7 +137,7 @@ func (t *translator) Handle(_ context.Context, r slog.Record) error {
 	journal := t.speaker.journal
 	switch r.Message {
 	case "sent notification", "received notification":
-		if code < 0 || !one.key.IsValid() {
+		if code < 0 || !one.key.IsValid() || r.Message == "sent notification" && ownDoing(code, subcode) {
 			return nil
 		}
 		text := gobgp.NewNotificationErrorCode(uint8(code), uint8(subcode)).String()
@@ -159,6 +159,12 @@ func (t *translator) Handle(_ context.Context, r slog.Record) error {
 		one.pass(r)
 	}
 	return nil
+}
+
+// ownDoing says that a notification tells a peer of what we ourselves did, for a reason that is known, and no reason itself.
+func ownDoing(code, subcode int64) bool {
+	return code == gobgp.BGP_ERROR_CEASE && (subcode == gobgp.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN ||
+		subcode == gobgp.BGP_ERROR_SUB_PEER_DECONFIGURED || subcode == gobgp.BGP_ERROR_SUB_ADMINISTRATIVE_RESET)
 }
 
 // pass logs a warning of GoBGP's, if there were not many like it.
