@@ -129,7 +129,8 @@ func (s *Speaker) wentDown(one *session, state apiutil.PeerState) {
 func (s *Speaker) failed(one *session, state apiutil.PeerState) {
 	switch state.DisconnectReason {
 	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED,
-		api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED, api.PeerState_DISCONNECT_REASON_DECONFIGURED:
+		api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED, api.PeerState_DISCONNECT_REASON_DECONFIGURED,
+		api.PeerState_DISCONNECT_REASON_ADMIN_DOWN: // the last two are our own doing
 		return
 	}
 	one.fail(reasonText(state, s.journal.read(one.peer.Address)))

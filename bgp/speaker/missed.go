@@ -142,6 +142,7 @@ func (s *Speaker) settle(one *session, seen *api.Peer) error {
 	}
 	one.settled = true
 	if seen.GetGracefulRestart().GetLocalRestarting() {
+		s.feed.forget(one.peer.Address)
 		return nil
 	}
 	marker, err := hidden(s.feed.settle(one.peer.Address))

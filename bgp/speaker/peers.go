@@ -117,7 +117,7 @@ func (s *Speaker) takeOut(ctx context.Context, one *session, why string) error {
 	}
 	address := one.peer.Address.String()
 	var errs []error
-	if s.unsigned(one.peer.Address) {
+	if password(one.under, one.peer.Address) != "" && password(s.config, one.peer.Address) == "" {
 		// The key goes with a change of the peer only, not with the peer. A peer that is declared without one could not
 		// connect any more.
 		silent := &api.Peer{Conf: &api.PeerConf{NeighborAddress: address, PeerAsn: one.peer.ASN, LocalAsn: s.config.ASN,
@@ -132,14 +132,14 @@ func (s *Speaker) takeOut(ctx context.Context, one *session, why string) error {
 	return errors.Join(errs...)
 }
 
-// unsigned says that the peer at address is not to have a password, or not to be at all. The caller holds s.mu.
-func (s *Speaker) unsigned(address netip.Addr) bool {
-	for _, peer := range s.config.Peers {
+// password is that of the peer at address; empty: it has none, or is not declared.
+func password(config *bgp.Config, address netip.Addr) bgp.Secret {
+	for _, peer := range config.Peers {
 		if peer.Address == address {
-			return peer.Password == ""
+			return peer.Password
 		}
 	}
-	return true
+	return ""
 }
 
 // again takes the peer out and puts it back: what it told is gone at once, also what was kept while it starts again (RFC
