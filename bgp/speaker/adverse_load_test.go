@@ -259,15 +259,21 @@ func TestWhatAPeerSaysDoesNotFillTheLog(t *testing.T) {
 	r := start(t, config(all))
 	w := witnessOf(t, all[1])
 	peer := establish(t, s.options())
-	var burst []byte
-	for i := range uint32(5000) {
+	const number = 5000
+	var burst, refreshes []byte
+	for i := range uint32(number) {
 		old := rawpeer.Attribute(rawpeer.Transitive, gobgp.BGP_ATTR_TYPE_AS4_PATH, append([]byte{3, 200}, longPath(i)...))
 		burst = append(burst, rawpeer.Update(nil, append(rawpeer.Path(s.addr, s.asn), old), slash24(1))...)
 		burst = append(burst, rawpeer.Update(nil, [][]byte{rawpeer.Origin(byte(i) | 4)}, slash24(1))...)
-		burst = append(burst, rawpeer.Refresh(gobgp.NewFamily(uint16(i), 99))...)
+		refreshes = append(refreshes, rawpeer.Refresh(gobgp.NewFamily(uint16(i), 99))...)
 	}
 	send(t, peer, burst, s.announce(slash24(2)))
 	testenv.Eventually(t, "what came after is there", func() bool { return learned(t, slash24(2)) })
+	_ = peer.Send(refreshes) // so many that it may be kept out for them
+	testenv.Eventually(t, "all are heard, or the peer is kept out", func() bool {
+		state := r.peer(t, s.name)
+		return state.State == bgp.OverLimit || state.Received.Refresh == number
+	})
 	if size := len(r.log.text()); size > 16<<10 {
 		t.Errorf("%d bytes were logged, such as: %s", size, r.log.text()[size-1000:])
 	}
