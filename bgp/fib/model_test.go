@@ -60,6 +60,7 @@ func TestTheKernelComesToWhatWasDecidedLast(t *testing.T) {
 		}
 		testenv.Eventually(t, "the kernel has what was decided", func() bool {
 			if err := table.Flush(t.Context()); err != nil {
+				problem = err.Error()
 				return false
 			}
 			for _, r := range bgpRoutes(t, ns) {

@@ -35,6 +35,7 @@ func TestASessionWithAPasswordIsSignedAndNoOtherComesUp(t *testing.T) {
 	changed.Peers[0].Password = "battery staple"
 	must(t, s.Set(t.Context(), changed))
 	sites[0].connect(func(o *rawpeer.Options) { o.Password = "battery staple" }).Close()
+	testenv.Eventually(t, "the session's end is shown", func() bool { return stateOf(t, s, "NY").Flaps == 2 })
 	must(t, s.Set(t.Context(), configOf(sites...)))
 	sites[0].connect()
 	up(t, s, "NY")

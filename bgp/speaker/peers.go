@@ -89,7 +89,7 @@ func (s *Speaker) putIn(ctx context.Context, one *session) error {
 	if err := s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbor(s.config, peer, s.restart != nil)}); err != nil {
 		return err
 	}
-	one.there, one.under = true, s.config
+	one.there, one.under, one.signs = true, s.config, peer.Password != ""
 	if peer.Password == "" {
 		return nil
 	}
@@ -117,9 +117,8 @@ func (s *Speaker) takeOut(ctx context.Context, one *session, why string) error {
 	}
 	address := one.peer.Address.String()
 	var errs []error
-	if password(one.under, one.peer.Address) != "" && password(s.config, one.peer.Address) == "" {
-		// The key goes with a change of the peer only, not with the peer. A peer that is declared without one could not
-		// connect any more.
+	if one.signs {
+		// The key goes with a change of the peer only, not with the peer. One that comes back without could not connect.
 		silent := &api.Peer{Conf: &api.PeerConf{NeighborAddress: address, PeerAsn: one.peer.ASN, LocalAsn: s.config.ASN,
 			AdminDown: true}}
 		_, err := s.server.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: silent})
@@ -130,16 +129,6 @@ func (s *Speaker) takeOut(ctx context.Context, one *session, why string) error {
 	errs = append(errs, s.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: address}))
 	s.ended(one, why)
 	return errors.Join(errs...)
-}
-
-// password is that of the peer at address; empty: it has none, or is not declared.
-func password(config *bgp.Config, address netip.Addr) bgp.Secret {
-	for _, peer := range config.Peers {
-		if peer.Address == address {
-			return peer.Password
-		}
-	}
-	return ""
 }
 
 // again takes the peer out and puts it back: what it told is gone at once, also what was kept while it starts again (RFC

@@ -15,9 +15,9 @@ type session struct {
 	peer bgp.Peer
 	// under is the configuration that GoBGP has the peer by.
 	under *bgp.Config
-	// there: GoBGP has the peer.
-	there bool
-	state gobgp.FSMState
+	// there: GoBGP has the peer, with a password if it signs.
+	there, signs bool
+	state        gobgp.FSMState
 	// since is when the session came up or ended.
 	since       time.Time
 	flaps       uint32
