@@ -193,6 +193,7 @@ func (t *Table) spread() (first *batch, then []step) {
 		}
 		then = append(then, after...)
 		if len(before)+len(after) == 0 {
+			delete(t.failed, k) // What failed before is not wanted any more.
 			t.tidy(k)
 		}
 	}

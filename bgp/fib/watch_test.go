@@ -98,6 +98,24 @@ func TestWhatAnotherProgramHasAtOurRankIsLeftAlone(t *testing.T) {
 	testenv.Eventually(t, "it is ours when it is free", func() bool { return len(installed(t, ns)) == 2 && table.Stats().Failed == 0 })
 }
 
+func TestAFailureIsOverWhenItsNextHopIsGone(t *testing.T) {
+	ns := compartment(t)
+	ipBatch(t, ns, "route add 10.3.0.0/16 via 169.254.0.1 dev IfWe2 onlink proto static metric 20000")
+	table := open(t, ns, false)
+	table.Update([]Route{route("10.3.0.0/16", "10.1.0.1")})
+	if err := table.Flush(t.Context()); err == nil {
+		t.Fatal("another program's route was replaced")
+	}
+	ipBatch(t, ns, "route del 10.1.0.1 proto 177")
+	testenv.Eventually(t, "nothing is said to have failed", func() bool {
+		s := table.Stats()
+		return s.Unresolved == 1 && s.Failed == 0
+	})
+	if err := table.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestOwnChangesAreNoNews(t *testing.T) {
 	ns := compartment(t)
 	table := open(t, ns, true)
