@@ -69,7 +69,8 @@ func withoutDaemon(ctx context.Context, w *World) ([]string, error) {
 		err = fmt.Errorf("another site's flow lost %d packets, from %v to %v", result.Lost, result.FirstLost, result.LastLost)
 	}
 	if err != nil {
-		return []string{result.String()}, err
+		drops, errShow := w.show(ctx, "drops", "table")
+		return append([]string{result.String(), "what the gateway has dropped until now:"}, lines(drops)...), errors.Join(err, errShow)
 	}
 	now, err := w.connected(ctx, x.iface)
 	if err != nil {
