@@ -179,6 +179,9 @@ func daemon(args []string) error {
 	if err := m.Set(context.Background(), ns, args[1], config(args[1])); err != nil {
 		return err
 	}
+	// Where the tests were started with hangups ignored, as by nohup, this process is not to be.
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGINT, syscall.SIGHUP, syscall.SIGTERM)
 	fmt.Print(wire.Ready)
-	select {}
+	return fmt.Errorf("ended by %v", <-ended)
 }
