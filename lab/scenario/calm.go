@@ -118,11 +118,12 @@ func (w *World) snapshot(ctx context.Context, tenant string) (map[string]string,
 	return state, errors.Join(errs...)
 }
 
-// sessionID keeps what identifies a long-lived conntrack entry; short ones of earlier steps end meanwhile.
+// sessionID keeps what identifies a long-lived conntrack entry; short ones of earlier steps end meanwhile. So do BGP's own
+// connections of sessions that ended with their tunnel: those are held against what the routers say.
 func sessionID(line string) (string, bool) {
 	for field := range strings.FieldsSeq(line) {
 		if strings.HasPrefix(field, "id=") {
-			return field, strings.Contains(line, "ESTABLISHED")
+			return field, strings.Contains(line, "ESTABLISHED") && !strings.Contains(line, "port=179 ")
 		}
 	}
 	return "", false
@@ -173,12 +174,22 @@ func applyAgain(ctx context.Context, w *World) (seen []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := w.converged(ctx); err != nil {
+		return nil, err
+	}
+	sessions, err := w.lives(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, tenant := range tenants {
 		line, err := w.during(ctx, tenant, func() error { return w.Apply(ctx) })
 		if err != nil {
 			return seen, fmt.Errorf("%s: %w", tenant, err)
 		}
 		seen = append(seen, line)
+	}
+	if err := w.sameLives(ctx, sessions); err != nil {
+		return seen, err
 	}
 	after, err := w.maps()
 	if err != nil {
