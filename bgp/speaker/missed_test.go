@@ -3,6 +3,7 @@ package speaker_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,25 +15,15 @@ import (
 
 // What changes while sessions come up reaches their peers too: no route is missing, and none that is gone stays with them.
 func TestRoutesThatChangeWhileSessionsComeUpAreToldToThem(t *testing.T) {
-	const newcomers, inFlight = 24, 20
+	const newcomers, inFlight, standing, rounds = 24, 100, 500, 4
 	all := sites(t, 2+newcomers)
 	want := config(all)
 	want.Transit = true
 	start(t, want)
 	talker, witness := establish(t, all[0].options()), establishListener(t, all[1].options())
-	came := make(chan []*listener, 1)
-	go func() {
-		defer close(came) // also when a session does not come up, which ends the test
-		var list []*listener
-		for _, s := range all[2:] {
-			list = append(list, establishListener(t, s.options()))
-		}
-		came <- list
-	}()
 	// No prefix comes twice, so that what is missed once is missed for good. Those with an odd number go again.
 	last := 0
-	var list []*listener
-	for there := false; !there; last++ {
+	turn := func() {
 		var gone []netip.Prefix
 		if old := last - inFlight; old >= 0 && old%2 == 1 {
 			gone = append(gone, numbered(old))
@@ -43,14 +34,37 @@ func TestRoutesThatChangeWhileSessionsComeUpAreToldToThem(t *testing.T) {
 				return witness.standing()[numbered(max(last-inFlight, 0))]
 			})
 		}
-		select {
-		case list = <-came:
-			there = true
-		default:
-		}
+		last++
 	}
-	for _, l := range append(list, witness) {
-		l.knows(t, func(number int) bool { return number < last && (number%2 == 0 || number >= last-inFlight) })
+	for last < standing {
+		turn()
+	}
+	for range rounds {
+		// All at once, so that what a session's coming up takes is spread out.
+		list := make([]*listener, newcomers)
+		var coming sync.WaitGroup
+		for i := range list {
+			coming.Go(func() { list[i] = establishListener(t, all[2+i].options()) })
+		}
+		came := make(chan struct{})
+		go func() { coming.Wait(); close(came) }()
+		for there := false; !there; {
+			turn()
+			select {
+			case <-came:
+				there = true
+			default:
+			}
+		}
+		if t.Failed() {
+			return
+		}
+		for _, l := range append(list, witness) {
+			l.knows(t, func(number int) bool { return number < last && (number%2 == 0 || number >= last-inFlight) })
+		}
+		for _, l := range list {
+			l.peer.Close()
+		}
 	}
 }
 
