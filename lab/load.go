@@ -165,6 +165,12 @@ func (n *Node) load(ctx context.Context, protocol string, to netip.AddrPort, sen
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		// What is queued when it stops is not to be sent, and sent again, while something else is measured.
+		if err := tcp.SetLinger(0); err != nil {
+			return nil, fmt.Errorf("%s: %w", n.Name, errors.Join(err, conn.Close()))
+		}
+	}
 	running, stop := context.WithCancel(context.Background())
 	l := &Load{conn: conn, stop: stop}
 	l.done.Go(func() { send(l, running) })

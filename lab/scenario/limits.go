@@ -70,7 +70,7 @@ func limitStays(ctx context.Context, w *World) ([]string, error) {
 	if err := w.Site(x.name).Down(ctx); err != nil {
 		return nil, err
 	}
-	// What the load left behind still goes out first.
+	// What is in the queue still goes out first.
 	if err := eventually(ctx, func() error { _, err := w.arrives(ctx, x); return err }); err != nil {
 		return nil, err
 	}
