@@ -36,8 +36,9 @@ type coming struct {
 const (
 	// mostGone bounds the memory that prefixes take which come and go while a session comes up.
 	mostGone = 100_000
-	// firstWord is when at the latest GoBGP has begun to tell again.
+	// firstWord is when at the latest GoBGP has begun to tell again, and silence after how long it has told what it had.
 	firstWord = 5 * time.Second
+	silence   = 500 * time.Millisecond
 )
 
 // missed is what a peer may have missed.
@@ -172,12 +173,11 @@ type due struct {
 }
 
 // repeat tells a peer again whose routes were kept, when GoBGP has told what was left of the last session, and takes it out
-// where nothing goes out then. sent is how many messages had gone out by the last look; the sample is of this one. The
-// caller holds s.mu.
-func (s *Speaker) repeat(one *session, sent uint64, now time.Time) error {
+// where nothing goes out then. The caller holds s.mu.
+func (s *Speaker) repeat(one *session, now time.Time) error {
 	is := one.sample
 	switch {
-	case one.pending != nil && (is.sent == sent || now.Sub(one.since) > firstWord):
+	case one.pending != nil && (now.Sub(is.at) >= silence || now.Sub(one.since) > firstWord):
 		what := *one.pending
 		one.pending, one.due = nil, &due{sent: is.sent, at: now}
 		return s.tellAgain(s.life, one, what)

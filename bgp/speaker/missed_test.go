@@ -71,7 +71,7 @@ func TestRoutesThatChangeWhileSessionsComeUpAreToldToThem(t *testing.T) {
 // What a session could not be told any more is not told in the next one, whether or not the peer's routes are kept
 // meanwhile (RFC 4724).
 func TestASessionIsNotToldWhatTheLastOneWasToHear(t *testing.T) {
-	for name, restart := range map[string]time.Duration{"fresh": 0, "graceful": time.Minute} {
+	for name, restart := range map[string]time.Duration{"fresh": 0, "graceful": 15 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			const routes = 3000
 			all := sites(t, 3)

@@ -148,7 +148,7 @@ func (s *Speaker) lookAt(one *session, address netip.Addr, now time.Time) (grows
 	}
 	is.received, is.grew = most, most > was.received
 	one.sample = is
-	if err := s.repeat(one, was.sent, now); err != nil || !one.established() {
+	if err := s.repeat(one, now); err != nil || !one.established() {
 		return false, err
 	}
 	switch limit := uint64(one.peer.MaximumPrefixes); {
