@@ -42,7 +42,9 @@ func TestRoutesOfAPeerThatStartsAgainAreKeptUntilItToldThemAgain(t *testing.T) {
 	goes(t, "10.3.0.0/24", "IfWe1")
 }
 
-func TestRoutesOfAPeerWhoseTunnelIsGoneAreNotKept(t *testing.T) {
+// keeping is a speaker that keeps the route of a site whose router went away without a word.
+func keeping(t *testing.T) (*Speaker, *site) {
+	t.Helper()
 	sites := compartment(t, ny)
 	config := configOf(sites...)
 	config.RestartTime = 120 * time.Second
@@ -52,6 +54,11 @@ func TestRoutesOfAPeerWhoseTunnelIsGoneAreNotKept(t *testing.T) {
 	goes(t, "10.3.0.0/24", "IfWe1")
 	peer.Abort()
 	testenv.Eventually(t, "the session's end is shown", func() bool { return stateOf(t, s, "NY").Flaps == 1 })
+	return s, sites[0]
+}
+
+func TestRoutesOfAPeerWhoseTunnelIsGoneAreNotKept(t *testing.T) {
+	s, _ := keeping(t)
 	s.SetTunnels([]string{"IfWe1"})
 	goes(t, "10.3.0.0/24", "")
 	if routes := routesOf(t, s, bgp.RouteQuery{}); len(routes) != 0 {
@@ -60,16 +67,8 @@ func TestRoutesOfAPeerWhoseTunnelIsGoneAreNotKept(t *testing.T) {
 }
 
 func TestARestartedPeerThatKeptNothingLosesItsRoutesAtOnce(t *testing.T) {
-	sites := compartment(t, ny)
-	config := configOf(sites...)
-	config.RestartTime = 120 * time.Second
-	s := speaking(t, config)
-	peer := sites[0].connect(graceful(false))
-	sites[0].tells(peer, "10.3.0.0/24")
-	goes(t, "10.3.0.0/24", "IfWe1")
-	peer.Abort()
-	testenv.Eventually(t, "the session's end is shown", func() bool { return stateOf(t, s, "NY").Flaps == 1 })
-	sites[0].connect(graceful(false))
+	_, site := keeping(t)
+	site.connect(graceful(false))
 	goes(t, "10.3.0.0/24", "")
 }
 
